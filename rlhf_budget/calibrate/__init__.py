@@ -1,0 +1,1 @@
+"""Constants of a scenario, with intervals, from the logs that teams already have."""
