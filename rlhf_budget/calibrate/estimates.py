@@ -1,7 +1,7 @@
 """What every calibration returns: estimates with intervals, their source, their warnings.
 
 The four calibrations (rollouts, reward model, coverage, costs) share these shapes; a subclass of
-:class:`Calibration` adds what is its own (a tail, groups, a curve) through :meth:`Calibration.parts`.
+:class:`Calibration` adds its own (a tail, groups, a curve) through :meth:`Calibration.parts`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Estimate:
     note: str | None = None
     """What a reader must know: why unreliable or unavailable, and what to log."""
     pasted: bool = True
-    """Whether the constant goes into the fragment (not in JSON); False for what is no scenario key."""
+    """False for what is no scenario key: it stays out of the fragment (not in JSON)."""
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.status == "unavailable"):
