@@ -1,0 +1,238 @@
+"""Monotone branch and bound over integer boxes.
+
+Minimises ``fall(row, x) + rise(row, x)`` where *fall* decreases and *rise* increases in both
+integer coordinates. On a box ``[r₁, r₂] × [a, b]`` the sum is at least ``fall(r₂, b) +
+rise(r₁, a)``: no convexity, no derivative, and the search ends with a proof (docs/theory.md,
+certified optimum). Many independent problems, called groups, are searched in the same arrays.
+Nothing here knows what the functions mean.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+FINEST_GAP = 1e-10
+"""Relative gap at which the search stops."""
+CHEAP_EVALUATIONS = 100_000
+"""Per group: beyond these the search stops as soon as the gap is within the tolerance."""
+MOST_EVALUATIONS = 20_000_000
+"""In all: beyond these the search stops, proved or not."""
+
+
+class Candidate(NamedTuple):
+    """A point with its exact value; compared by value, then by ``tie``."""
+
+    value: float
+    """Exact objective; infinite where the point is infeasible."""
+    tie: tuple[int, ...]
+    """Breaks ties: the lexicographically smaller one wins. Carries the decision."""
+
+
+WORST = Candidate(math.inf, ())
+
+
+class Boxes(NamedTuple):
+    """Integer boxes, one per entry; all arrays have shape (boxes,)."""
+
+    group: Integers
+    """Which problem."""
+    row_low: Integers
+    """First row."""
+    row_high: Integers
+    """Last row."""
+    low: Integers
+    """Least x."""
+    high: Integers
+    """Most x."""
+
+    def select(self, mask: NDArray[np.bool_] | Integers) -> Boxes:
+        """Return the boxes that a mask or index names."""
+        return Boxes(*(field[mask] for field in self))
+
+
+class MonotoneProblem(Protocol):
+    """What the search needs to know."""
+
+    def fall(self, group: Integers, row: Integers, x: Integers) -> Floats:
+        """The decreasing part, or anything below it that decreases too."""
+
+    def rise(self, group: Integers, row: Integers, x: Integers) -> Floats:
+        """The increasing part, or anything below it that increases too."""
+
+    def reach(self, group: Integers, row: Integers) -> Integers:
+        """A number not below the largest feasible x of a row; decreases in the row."""
+
+    def exact(self, group: int, row: int, x: int) -> Candidate:
+        """A feasible candidate at or beside a point, with its exact value."""
+
+    def focused(self, boxes: Boxes) -> Self:
+        """Return the same problem, sharper on these boxes where that is worth it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Outcome of a search for one group."""
+
+    best: Candidate
+    """The best candidate; :data:`WORST` where nothing is feasible."""
+    lower_bound: float
+    """No feasible point has a smaller value."""
+    evaluations: int
+    """Boxes and points evaluated."""
+
+
+def minimise(
+    problem: MonotoneProblem, boxes: Boxes, groups: int, *, tolerance: float
+) -> tuple[Search, ...]:
+    """Minimise every group's sum over its boxes.
+
+    Parameters
+    ----------
+    problem
+        The two monotone parts and the exact values.
+    boxes
+        Where to search; together they hold every feasible point.
+    groups
+        Number of independent problems.
+    tolerance
+        Relative gap that counts as proved once the search has become expensive.
+
+    Returns
+    -------
+    tuple of Search
+        One for each group, in order.
+    """
+    incumbents = _Incumbents(problem, groups)
+    floor = np.full(groups, math.inf)
+    boxes = split(_within_reach(problem, boxes), row_parts=10, parts=14)
+    boxes = _within_reach(problem, boxes)
+    while boxes.group.size:
+        problem = incumbents.problem = problem.focused(boxes)
+        group, single = boxes.group, boxes.row_low == boxes.row_high
+        rise = problem.rise(group, boxes.row_low, boxes.low)
+        corner_rise = problem.rise(group, boxes.row_low, boxes.high)
+        lower = problem.fall(group, boxes.row_high, boxes.high) + rise
+        guess = problem.fall(group, boxes.row_low, boxes.high) + corner_rise
+        incumbents.evaluations += 2 * np.bincount(group, minlength=groups)
+        incumbents.improve(boxes, guess)
+        settled = single & ((rise == corner_rise) | (boxes.low == boxes.high))
+        lower[settled] = incumbents.settle(boxes.select(settled), lower[settled])
+        keep = lower < incumbents.value[group] * (1.0 - FINEST_GAP)
+        keep &= ~_spent(incumbents, group, np.where(keep, lower, math.inf), tolerance)[group]
+        np.minimum.at(floor, group[~keep], lower[~keep])
+        boxes = _within_reach(problem, _refine(boxes.select(keep)))
+    return tuple(
+        Search(candidate, min(candidate.value, float(low)), int(count))
+        for candidate, low, count in zip(
+            incumbents.best, floor, incumbents.evaluations, strict=True
+        )
+    )
+
+
+class _Incumbents:
+    """The best candidate of each group so far."""
+
+    def __init__(self, problem: MonotoneProblem, groups: int) -> None:
+        self.problem = problem
+        self.best = [WORST] * groups
+        self.value = np.full(groups, math.inf)
+        self.evaluations = np.zeros(groups, dtype=np.int64)
+
+    def improve(self, boxes: Boxes, guess: Floats) -> None:
+        """Try the most promising corner of each group."""
+        for index in _least_of_each(boxes.group, guess):
+            if guess[index] < self.value[boxes.group[index]]:
+                self._offer(boxes, int(index))
+
+    def settle(self, boxes: Boxes, lower: Floats) -> Floats:
+        """Evaluate boxes whose best point is their last corner; return sharper lower bounds."""
+        sharper = lower.copy()
+        for index in np.argsort(lower, kind="stable"):
+            if lower[index] < self.value[boxes.group[index]] * (1.0 - FINEST_GAP):
+                sharper[index] = self._offer(boxes, int(index))
+        return sharper
+
+    def _offer(self, boxes: Boxes, index: int) -> float:
+        group = int(boxes.group[index])
+        found = self.problem.exact(group, int(boxes.row_low[index]), int(boxes.high[index]))
+        self.evaluations[group] += 1
+        if found < self.best[group]:
+            self.best[group], self.value[group] = found, found.value
+        return found.value
+
+
+def _spent(
+    incumbents: _Incumbents, group: Integers, lower: Floats, tolerance: float
+) -> NDArray[np.bool_]:
+    """Which groups need no further search: proved and no longer cheap, or far too expensive."""
+    least = np.full(incumbents.value.size, math.inf)
+    np.minimum.at(least, group, lower)
+    proved = least >= incumbents.value * (1.0 - tolerance)
+    costly = incumbents.evaluations > CHEAP_EVALUATIONS
+    return (proved & costly) | (incumbents.evaluations.sum() > MOST_EVALUATIONS)
+
+
+def _refine(boxes: Boxes) -> Boxes:
+    wide = boxes.row_low < boxes.row_high
+    return _join(
+        split(boxes.select(wide), row_parts=3, parts=3),
+        split(boxes.select(~wide), row_parts=1, parts=8),
+    )
+
+
+def split(boxes: Boxes, *, row_parts: int, parts: int) -> Boxes:
+    """Split every box into about ``row_parts × parts``, geometrically where it is wide."""
+    row_edges = _edges(boxes.row_low + 1, boxes.row_high + 1, row_parts) - 1
+    x_edges = _edges(boxes.low, boxes.high, parts)
+    shape = (row_parts, parts, boxes.group.size)
+    fields = (
+        boxes.group,
+        row_edges[:-1, None, :],
+        row_edges[1:, None, :] - 1,
+        x_edges[None, :-1, :],
+        x_edges[None, 1:, :] - 1,
+    )
+    children = Boxes(*(np.broadcast_to(field, shape).ravel() for field in fields))
+    filled = (children.row_low <= children.row_high) & (children.low <= children.high)
+    return children.select(filled)
+
+
+def _edges(low: Integers, high: Integers, parts: int) -> Integers:
+    """Edges of ``parts`` integer intervals that cover ``[low, high]``, shape (parts + 1, boxes)."""
+    if parts == 1:
+        return np.stack((low, high + 1))
+    share = np.linspace(0.0, 1.0, parts + 1)[:, None]
+    ratio = (high + 1.0) / np.maximum(low, 1.0)
+    edges = np.where(ratio > 2.0, low * ratio**share, low + (high + 1.0 - low) * share)
+    edges = np.ceil(edges - 1e-9).astype(np.int64)
+    edges[0], edges[-1] = low, high + 1
+    return np.clip(edges, low, high + 1)
+
+
+def _within_reach(problem: MonotoneProblem, boxes: Boxes) -> Boxes:
+    high = np.minimum(boxes.high, problem.reach(boxes.group, boxes.row_low))
+    return boxes._replace(high=high).select(boxes.low <= high)
+
+
+def _join(first: Boxes, second: Boxes) -> Boxes:
+    return Boxes(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
+
+
+def _least_of_each(group: Integers, values: Floats) -> Integers:
+    """Index of the least value within each group that occurs."""
+    if group.size and group[0] == group[-1] and (group == group[0]).all():
+        return np.array([int(np.argmin(values))])
+    order = np.lexsort((values, group))
+    first = np.ones(order.size, dtype=bool)
+    first[1:] = group[order][1:] != group[order][:-1]
+    return order[first]
