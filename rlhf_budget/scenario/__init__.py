@@ -1,0 +1,8 @@
+"""Scenarios: reading them from YAML, checking them, and their resolved form."""
+
+from __future__ import annotations
+
+from rlhf_budget.scenario.load import load_scenario, load_scenarios
+from rlhf_budget.scenario.models import Scenario
+
+__all__ = ["Scenario", "load_scenario", "load_scenarios"]

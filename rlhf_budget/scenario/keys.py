@@ -1,0 +1,489 @@
+"""Every key of a scenario file: what it means, its unit and what may stand there.
+
+This table is the one source for validation, for the fields of the models and for the JSON Schema.
+A key path is written with dots, as in ``costs.prompt.existing``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+REQUIRED: Final = "required"
+"""Default of a key that has to be written."""
+
+LEAST_GROUP: Final = 1
+LARGEST_GROUP: Final = 1024
+"""Rollouts per prompt never exceed this."""
+LARGEST_COUNT: Final = 10**12
+"""Prompts and labels never exceed this."""
+
+Kind = Literal["number", "whole", "text", "word", "truth", "numbers", "wholes", "mapping"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the scenario file."""
+
+    description: str
+    """What the value is, without a full stop."""
+    unit: str = ""
+    """Unit, empty where the value has none."""
+    kind: Kind = "number"
+    """What kind of value stands there."""
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    words: tuple[str, ...] = ()
+    """The words allowed, for kind ``word``."""
+    default: object = None
+    """Value when the key is not written; ``REQUIRED``, or None where it may be absent."""
+    uncertain: bool = False
+    """Whether ``{low, high}`` may stand in place of the number."""
+    unknown: bool = False
+    """Whether ``unknown`` may stand in place of the value."""
+    forms: str = ""
+    """Other ways to write the value, in words."""
+
+    @property
+    def allowed(self) -> str:
+        """What may stand here, in words."""
+        text = _ALLOWED.get(self.kind) or f"one of {', '.join(self.words)}"
+        limits = (("above", self.above), (">=", self.at_least), ("<=", self.at_most))
+        parts = [f"{word} {limit:g}" for word, limit in limits if limit is not None]
+        if self.below is not None:
+            parts.append(f"below {self.below:g}")
+        if parts:
+            text = f"{text} {' and '.join(parts)}"
+        if self.uncertain:
+            text += ", or a range {low, high}"
+        if self.unknown:
+            text += ", or unknown"
+        return f"{text}, or {self.forms}" if self.forms else text
+
+    def admits(self, number: float) -> bool:
+        """Whether a finite number is within the limits of the key."""
+        return (
+            (self.at_least is None or number >= self.at_least)
+            and (self.above is None or number > self.above)
+            and (self.at_most is None or number <= self.at_most)
+            and (self.below is None or number < self.below)
+        )
+
+
+_ALLOWED: Final[dict[str, str]] = {
+    "number": "a number",
+    "whole": "a whole number",
+    "text": "a text",
+    "truth": "true or false",
+    "numbers": "a list of numbers",
+    "wholes": "a list of distinct whole numbers",
+    "mapping": "a mapping of keys to values",
+}
+
+
+def _section(description: str, forms: str = "") -> Key:
+    return Key(description, kind="mapping", forms=forms)
+
+
+def _constant(
+    description: str,
+    unit: str = "",
+    *,
+    kind: Kind = "number",
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    default: object = None,
+    unknown: bool = False,
+    forms: str = "",
+) -> Key:
+    """Describe a number that may be uncertain."""
+    return Key(
+        description,
+        unit,
+        kind,
+        at_least=at_least,
+        above=above,
+        below=below,
+        default=default,
+        uncertain=True,
+        unknown=unknown,
+        forms=forms,
+    )
+
+
+def _limit(description: str, unit: str, least: float, most: float | None = None) -> Key:
+    kind: Kind = "number" if unit == "nats" else "whole"
+    return Key(description, unit, kind, at_least=least, at_most=most)
+
+
+FAMILIES: Final[dict[str, dict[str, Key]]] = {
+    "gaussian": {
+        "kl": _constant(
+            "Mean of the log-ratio, which is the KL divergence from the reference policy",
+            "nats per sequence",
+            above=0,
+            unknown=True,
+        ),
+        "kl_per_token": _constant(
+            "KL divergence per token, as trainers log it; with tokens, in place of kl",
+            "nats per token",
+            above=0,
+        ),
+        "tokens": _constant("Mean length of a response, for kl_per_token", "tokens", above=0),
+        "std": _constant(
+            "Standard deviation of the log-ratio; by default sqrt(2 kl)", "nats", above=0
+        ),
+    },
+    "exponential": {"mean": _constant("Mean of the absolute log-ratio", "nats", above=0)},
+    "half_normal": {
+        "scale": _constant("Scale: standard deviation of the normal law folded", "nats", above=0)
+    },
+    "gamma": {
+        "shape": _constant("Shape", above=0),
+        "scale": _constant("Scale", "nats", above=0),
+    },
+    "weibull": {
+        "shape": _constant("Shape", above=0),
+        "scale": _constant("Scale", "nats", above=0),
+    },
+    "lognormal": {
+        "mu": _constant("Mean of the logarithm of the absolute log-ratio", "ln nats"),
+        "sigma": _constant("Standard deviation of that logarithm", "ln nats", above=0),
+    },
+    "lomax": {
+        "shape": _constant("Shape; the mean is finite above 1 only", above=1),
+        "scale": _constant("Scale", "nats", above=0),
+    },
+    "empirical": {
+        "samples": Key("Log-ratios of whole responses", "nats", "numbers"),
+        "file": Key(
+            "File of log-ratios: .npy, .csv (one column, or one called log_ratio), or one number "
+            "a line; relative to the file that names it",
+            kind="text",
+        ),
+    },
+}
+"""Fields of every family of ``log_ratio``; the tails themselves are in ``rlhf_budget.tails``."""
+
+POLICIES: Final[dict[str, tuple[str, ...]]] = {
+    "fixed": (),
+    "finite_class": ("candidates",),
+    "pac_bayes": ("posterior_kl",),
+    "sgd": ("sgd",),
+}
+"""Keys of ``bound`` that belong to one policy only."""
+
+KEYS: Final[dict[str, Key]] = {
+    "name": Key("Name of the scenario; by default the stem of the file's name", kind="text"),
+    "extends": Key("Scenario file that this one changes; relative to this file", kind="text"),
+    "currency": Key("Label of the currency", kind="text", default="USD"),
+    "budget": Key("Money to spend", "currency", above=0),
+    # --- objective
+    "objective": _section("What is maximised, and with which certainty"),
+    "objective.kl_coefficient": _constant(
+        "KL coefficient beta; at 0 log_ratio may be left out",
+        "reward per nat",
+        at_least=0,
+        default=REQUIRED,
+    ),
+    "objective.reward_range": _constant(
+        "Length R of the interval that holds every reward",
+        "reward",
+        above=0,
+        default=1.0,
+        forms="the interval itself as a list [low, high]",
+    ),
+    "objective.failure_probability": _constant(
+        "Probability delta with which the bound may fail", above=0, below=1, default=0.05
+    ),
+    # --- bound
+    "bound": _section("Which bound is minimised"),
+    "bound.concentration": Key(
+        "Concentration inequality: hoeffding is the paper's Theorem 1, prompt_mean is tighter, "
+        "bernstein uses the two variances",
+        kind="word",
+        words=("hoeffding", "prompt_mean", "bernstein"),
+        default="hoeffding",
+    ),
+    "bound.policy": Key(
+        "How the policy depends on the data: fixed beforehand, one of several candidates, "
+        "averaged (pac_bayes), or trained by SGD",
+        kind="word",
+        words=tuple(POLICIES),
+        default="fixed",
+    ),
+    "bound.candidates": _constant(
+        "Number of candidates, such as checkpoints, for policy finite_class",
+        kind="whole",
+        at_least=1,
+    ),
+    "bound.posterior_kl": _constant("KL(Q||P) for policy pac_bayes", "nats", at_least=0),
+    "bound.prompt_variance": _constant(
+        "Variance between prompts of the mean clipped objective",
+        "reward^2",
+        at_least=0,
+        unknown=True,
+    ),
+    "bound.rollout_variance": _constant(
+        "Mean variance of the clipped objective within a prompt",
+        "reward^2",
+        at_least=0,
+        unknown=True,
+    ),
+    "bound.sgd": _section("SGD as an Ornstein-Uhlenbeck process, for policy sgd"),
+    "bound.sgd.learning_rate": _constant("Learning rate", above=0, default=REQUIRED),
+    "bound.sgd.batch_size": _constant(
+        "Batch size", "samples", kind="whole", at_least=1, default=REQUIRED
+    ),
+    "bound.sgd.hessian_eigenvalues": Key(
+        "Eigenvalues of the Hessian at the optimum", kind="numbers", above=0, default=REQUIRED
+    ),
+    "bound.sgd.gradient_noise_eigenvalues": Key(
+        "Eigenvalues of the gradient-noise covariance, in the same order",
+        kind="numbers",
+        above=0,
+        default=REQUIRED,
+    ),
+    "bound.sgd.prior_std": _constant(
+        "Standard deviation of the Gaussian prior", above=0, default=REQUIRED
+    ),
+    "bound.sgd.distance": _constant(
+        "Distance of the optimum from the prior's mean", at_least=0, default=0.0
+    ),
+    # --- costs
+    "costs": _section("What things cost"),
+    "costs.prompt": _constant(
+        "Price of one prompt",
+        "currency per prompt",
+        at_least=0,
+        default=REQUIRED,
+        forms="a mapping of acquisition, existing, and prefill or tokens",
+    ),
+    "costs.prompt.acquisition": _constant(
+        "Price of one new prompt", "currency per prompt", at_least=0, default=0.0
+    ),
+    "costs.prompt.existing": _constant(
+        "Prompts already owned, which need not be acquired",
+        "prompts",
+        kind="whole",
+        at_least=0,
+        default=0,
+    ),
+    "costs.prompt.prefill": _constant(
+        "Compute to read one prompt; where written it is used in place of tokens",
+        "currency per prompt",
+        at_least=0,
+        default=0.0,
+    ),
+    "costs.prompt.tokens": _constant("Mean length of a prompt, priced with gpu", "tokens", above=0),
+    "costs.rollout": _constant(
+        "Price of one rollout",
+        "currency per rollout",
+        at_least=0,
+        default=REQUIRED,
+        forms="a mapping of tokens, scoring and train, with costs.gpu",
+    ),
+    "costs.rollout.tokens": _constant(
+        "Mean length of a rollout, priced with gpu", "tokens", above=0, default=REQUIRED
+    ),
+    "costs.rollout.scoring": _constant(
+        "Price of scoring one rollout", "currency per rollout", at_least=0, default=0.0
+    ),
+    "costs.rollout.train": Key(
+        "Whether each rollout is trained on as well; needs costs.prompt.tokens",
+        kind="truth",
+        default=False,
+    ),
+    "costs.label": _constant(
+        "Price of one preference label; needed where labels can be bought",
+        "currency per label",
+        at_least=0,
+    ),
+    "costs.fixed": _constant("Money spent whatever the plan", "currency", at_least=0, default=0.0),
+    "costs.gpu": _section("Price and speed of one GPU, for costs given in tokens"),
+    "costs.gpu.hourly_rate": _constant(
+        "Price of one GPU", "currency per hour", at_least=0, default=REQUIRED
+    ),
+    "costs.gpu.prefill_tokens_per_second": _constant(
+        "Speed of reading prompts on one GPU", "tokens per second", above=0
+    ),
+    "costs.gpu.decode_tokens_per_second": _constant(
+        "Speed of generating rollouts on one GPU", "tokens per second", above=0
+    ),
+    "costs.gpu.train_tokens_per_second": _constant(
+        "Speed of training on one GPU", "tokens per second", above=0
+    ),
+    # --- reward model
+    "reward_model": _section(
+        "How well the reward model knows the reward",
+        "the word verifiable (a programmatic reward: no labels, no error)",
+    ),
+    "reward_model.coverage": _constant(
+        "Coverage C = sqrt(1 + chi^2) of the policy by the labels' law", at_least=1, unknown=True
+    ),
+    "reward_model.chi2": _constant(
+        "Chi-squared divergence of the policy from the labels' law, in place of coverage",
+        at_least=0,
+    ),
+    "reward_model.coverage_kind": Key(
+        "What the coverage was measured on: densities, or features of a linear reward head",
+        kind="word",
+        words=("density", "features"),
+        default="density",
+    ),
+    "reward_model.error": _constant(
+        "Mean squared error of a finished reward model, for which no labels are bought",
+        "reward^2",
+        at_least=0,
+        default=REQUIRED,
+        unknown=True,
+        forms="a learning curve of floor, scale and exponent",
+    ),
+    "reward_model.error.floor": _constant(
+        "Error that no labels remove", "reward^2", at_least=0, default=0.0, unknown=True
+    ),
+    "reward_model.error.scale": _constant(
+        "Error above the floor at one label",
+        "reward^2",
+        at_least=0,
+        default=REQUIRED,
+        unknown=True,
+    ),
+    "reward_model.error.exponent": _constant(
+        "Power of the number of labels at which the error falls",
+        above=0,
+        default=REQUIRED,
+        unknown=True,
+    ),
+    "reward_model.existing_labels": _constant(
+        "Labels already owned", "labels", kind="whole", at_least=0, default=0
+    ),
+    "reward_model.label_policy": Key(
+        "Whose rollouts new labels compare: the behaviour policy's, or the current policy's",
+        kind="word",
+        words=("behaviour", "current"),
+        default="behaviour",
+    ),
+    # --- log-ratio
+    "log_ratio": _section("Law of the log-ratio of policy and reference on whole responses"),
+    "log_ratio.family": Key(
+        "Family of laws", kind="word", words=tuple(FAMILIES), default="gaussian"
+    ),
+    # --- limits
+    "limits": _section("What the plan may choose from"),
+    "limits.prompts": _section("Number of prompts", "one whole number, which fixes it"),
+    "limits.prompts.min": _limit("Fewest prompts", "prompts", 1, LARGEST_COUNT),
+    "limits.prompts.max": _limit("Most prompts", "prompts", 1),
+    "limits.rollouts_per_prompt": _section(
+        "Rollouts of each prompt", "one whole number, which fixes it"
+    ),
+    "limits.rollouts_per_prompt.min": _limit(
+        "Fewest rollouts of a prompt", "rollouts", LEAST_GROUP, LARGEST_GROUP
+    ),
+    "limits.rollouts_per_prompt.max": _limit(
+        "Most rollouts of a prompt; by default 256", "rollouts", LEAST_GROUP, LARGEST_GROUP
+    ),
+    "limits.rollouts_per_prompt.choices": Key(
+        "The numbers of rollouts to choose from, in place of min and max",
+        "rollouts",
+        "wholes",
+        at_least=LEAST_GROUP,
+        at_most=LARGEST_GROUP,
+    ),
+    "limits.labels": _section("Number of new labels", "one whole number, which fixes it"),
+    "limits.labels.min": _limit("Fewest new labels", "labels", 0, LARGEST_COUNT),
+    "limits.labels.max": _limit("Most new labels", "labels", 0),
+    "limits.clip_threshold": _section(
+        "Threshold at which whole-response log-ratios are clipped", "one number, which fixes it"
+    ),
+    "limits.clip_threshold.min": _limit("Least clip threshold", "nats", 0),
+    "limits.clip_threshold.max": _limit("Largest clip threshold", "nats", 0),
+    # --- the allocation to beat
+    "current": _section("The allocation to beat"),
+    "current.prompts": Key(
+        "Prompts", "prompts", "whole", at_least=1, at_most=LARGEST_COUNT, default=REQUIRED
+    ),
+    "current.rollouts_per_prompt": Key(
+        "Rollouts of each prompt", "rollouts", "whole", at_least=1, default=REQUIRED
+    ),
+    "current.labels": Key(
+        "New labels", "labels", "whole", at_least=0, at_most=LARGEST_COUNT, default=0
+    ),
+    "current.clip_threshold": Key(
+        "Clip threshold; by default the best for the other three", "nats", at_least=0
+    ),
+    # --- free mappings
+    "sources": _section("Where constants come from: key path -> text"),
+    "checks": _section("Gates of the command check: result key -> {min, max}"),
+    "scenarios": _section("Named overrides: name -> the keys to change"),
+} | {
+    f"log_ratio.{name}": key
+    for fields in reversed(FAMILIES.values())
+    for name, key in fields.items()
+}
+"""Key path -> what may stand there. Fields that several families share describe the first of them;
+their limits are those of ``FAMILIES``."""
+
+FREE_MAPPINGS: Final = ("sources", "checks", "scenarios")
+"""Mappings whose keys the user chooses."""
+
+RANGE_ENDS: Final = ("low", "high")
+
+_SYNONYMS: Final[dict[str, str]] = {
+    "beta": "objective.kl_coefficient",
+    "kl_coef": "objective.kl_coefficient",
+    "delta": "objective.failure_probability",
+    "concentration_inequality": "bound.concentration",
+    "num_candidates": "bound.candidates",
+    "verifiable": "reward_model",
+    "N0": "reward_model.existing_labels",
+    "C": "reward_model.coverage",
+    "n": "limits.prompts",
+    "K": "limits.rollouts_per_prompt",
+    "num_generations": "limits.rollouts_per_prompt",
+    "m": "limits.labels",
+    "tau": "limits.clip_threshold",
+}
+
+
+def _tree() -> dict[str, tuple[str, ...]]:
+    children: dict[str, list[str]] = {}
+    for path in KEYS:
+        parent, _, name = path.rpartition(".")
+        children.setdefault(parent, []).append(name)
+    for path, key in KEYS.items():
+        if key.uncertain:
+            children.setdefault(path, []).extend(RANGE_ENDS)
+    return {path: tuple(names) for path, names in children.items()}
+
+
+CHILDREN: Final[Mapping[str, tuple[str, ...]]] = _tree()
+"""Key path -> names of the keys in it; the empty path is the file as a whole."""
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate most like a misspelt name, or None when none is like it."""
+    folded = {candidate.lower().replace("-", "_"): candidate for candidate in candidates}
+    found = difflib.get_close_matches(name.lower().replace("-", "_"), folded, n=1, cutoff=0.6)
+    return folded[found[0]] if found else None
+
+
+def suggestion(parent: str, name: str) -> str:
+    """Say which key may be meant by an unknown one, and which are allowed there."""
+    siblings = [sibling for sibling in CHILDREN.get(parent, ()) if sibling not in RANGE_ENDS]
+    listed = f"one of {', '.join(siblings)}" if siblings else "nothing below this key"
+    near = nearest(name, siblings)
+    if near is None:
+        elsewhere = _SYNONYMS.get(name) or next(
+            (path for path in KEYS if path.rpartition(".")[2] == name), None
+        )
+        near = elsewhere or nearest(name, _SYNONYMS)
+        near = _SYNONYMS.get(near, near) if near else None
+    return f"{listed}; did you mean {near}?" if near else listed

@@ -1,0 +1,184 @@
+"""From a written scenario to its resolved values: the sections, and the rules between them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from rlhf_budget.errors import ScenarioError
+from rlhf_budget.scenario import sections
+from rlhf_budget.scenario.free_mappings import read_checks, read_scenarios, read_sources
+from rlhf_budget.scenario.keys import KEYS
+from rlhf_budget.scenario.merge import merge_scenario, patch_for, path_of
+from rlhf_budget.scenario.reading import UNKNOWN, Reader
+from rlhf_budget.scenario.samples import read_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rlhf_budget.errors import Problem
+    from rlhf_budget.scenario.assumptions import Assumption
+    from rlhf_budget.scenario.written import SampleFiles, Written
+
+DEFAULT_NAME: Final = "scenario"
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What a written scenario says, or what is wrong with it."""
+
+    values: dict[str, Any]
+    """Resolved values by section; only to be used when there are no problems."""
+    assumed: tuple[Assumption, ...]
+    """Constants that stand for a range."""
+    derived: frozenset[str]
+    """Key paths of prices computed from GPU tokens."""
+    problems: tuple[Problem, ...]
+    """Everything that is wrong."""
+
+
+def resolve(written: Written) -> Resolution:
+    """Resolve a written scenario, and check it at both ends of every range as well.
+
+    Parameters
+    ----------
+    written
+        What the user wrote; files of log-ratios that are read now are added to its ``files``.
+
+    Returns
+    -------
+    Resolution
+        The values, or the problems.
+    """
+    resolution = _resolve_middle(written)
+    if resolution.problems or not resolution.assumed:
+        return resolution
+    problems = [
+        problem
+        for assumption in resolution.assumed
+        for end, value in (("low", assumption.low), ("high", assumption.high))
+        for problem in _problems_at_end(written, assumption.constant, end, value)
+    ]
+    return replace(resolution, problems=tuple(problems))
+
+
+def _problems_at_end(written: Written, constant: str, end: str, value: float) -> list[Problem]:
+    changed = replace(written, values=with_written(written.values, {constant: value}))
+    return [
+        replace(problem, found=f"{problem.found} (at the {end} end of {constant}, {value:g})")
+        for problem in _resolve_middle(changed).problems
+    ]
+
+
+def with_written(written: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a written scenario with some key paths set, as ``--set`` does.
+
+    Setting a part of ``reward_model.error: unknown`` keeps the other parts unknown.
+    """
+    for key, value in values.items():
+        path = path_of(key)
+        if path[:2] == ("reward_model", "error") and len(path) > 2:
+            written = _expand_unknown_error(written)
+        written = merge_scenario(written, patch_for(path, value))
+    return written
+
+
+def _expand_unknown_error(written: dict[str, Any]) -> dict[str, Any]:
+    reader = Reader(written, {})
+    if reader.get("reward_model.error") != UNKNOWN:
+        return written
+    parts = dict.fromkeys(sections.CURVE, UNKNOWN)
+    return merge_scenario(written, {"reward_model": {"error": parts}})
+
+
+def _resolve_middle(written: Written) -> Resolution:
+    reader = Reader(written.values, written.places)
+    objective = sections.read_objective(reader)
+    log_ratio = _read_log_ratio(reader, objective, written.files)
+    reward_range = objective.get("reward_range")
+    costs, derived = sections.read_costs(reader)
+    values = {
+        "name": reader.text("name") or DEFAULT_NAME,
+        "currency": reader.text("currency"),
+        "budget": reader.number("budget"),
+        "objective": objective,
+        "bound": sections.read_bound(reader, reward_range),
+        "costs": costs,
+        "reward_model": sections.read_reward_model(
+            reader, reward_range, _known_kl(reader, objective, log_ratio)
+        ),
+        "log_ratio": log_ratio,
+        "limits": sections.read_limits(reader),
+        "current": sections.read_current(reader),
+        "sources": read_sources(reader),
+        "checks": read_checks(reader),
+        "scenarios": read_scenarios(reader),
+    }
+    _check_labels(reader, values)
+    return Resolution(values, tuple(reader.assumed), derived, tuple(reader.problems))
+
+
+def _read_log_ratio(
+    reader: Reader, objective: dict[str, Any], files: SampleFiles
+) -> dict[str, Any] | None:
+    if not reader.has("log_ratio"):
+        if objective.get("kl_coefficient") != 0 and reader.sound("objective.kl_coefficient"):
+            allowed = "a mapping such as {family: gaussian, kl: 12}; it may be left out at "
+            reader.problem("log_ratio", "nothing", f"{allowed}objective.kl_coefficient 0")
+        return None
+    log_ratio = sections.read_log_ratio(reader, _samples(reader, files))
+    if reader.sound("log_ratio"):
+        mean = sections.mean_absolute(log_ratio)
+        if not (math.isfinite(mean) and (mean > 0 or log_ratio["family"] == "empirical")):
+            found = f"a tail with a mean of {mean:g} nats"
+            reader.problem("log_ratio", found, "a tail with a finite mean above 0")
+    return log_ratio
+
+
+def _samples(reader: Reader, files: SampleFiles) -> tuple[float, ...] | None:
+    """Read the file of an empirical tail, once."""
+    key = "log_ratio.file"
+    file = reader.get(key)
+    if not reader.has(key) or reader.get("log_ratio.family") != "empirical":
+        return None
+    if reader.text(key) is None or reader.has("log_ratio.samples"):
+        return None
+    if file not in files:
+        try:
+            files[file] = read_samples(file)
+        except ScenarioError as error:
+            reader.adopt(key, error.problems)
+            return None
+    return files[file]
+
+
+def _known_kl(
+    reader: Reader, objective: dict[str, Any], log_ratio: dict[str, Any] | None
+) -> float | None:
+    """Return E|l| in nats: None where it is not known, infinite where it is wrong."""
+    if not reader.sound("log_ratio", "objective.kl_coefficient"):
+        return math.inf if reader.has("log_ratio") else None
+    if log_ratio is None or objective["kl_coefficient"] == 0:
+        return None
+    return sections.mean_absolute(log_ratio)
+
+
+def _check_labels(reader: Reader, values: dict[str, Any]) -> None:
+    """Check what depends on whether labels can be bought."""
+    if not reader.sound("reward_model", "limits.labels"):
+        return
+    reward_model = values["reward_model"]
+    limits = values["limits"]["labels"]
+    learns = isinstance(reward_model, dict) and isinstance(reward_model["error"], dict)
+    if not learns and limits["min"] > 0:
+        why = "reward_model: verifiable" if reward_model == sections.VERIFIABLE else "one number"
+        key = "limits.labels.min" if reader.has("limits.labels.min") else "limits.labels"
+        allowed = f"0, since no labels are bought with {why}"
+        if reward_model != sections.VERIFIABLE:
+            allowed += " for reward_model.error"
+        reader.problem(key, f"{limits['min']:g}", allowed)
+    needed = learns and limits.get("max") != 0
+    if needed and reader.sound("costs.label") and not reader.has("costs.label"):
+        rules = KEYS["costs.label"]
+        reader.problem("costs.label", "nothing", f"{rules.allowed}: {rules.description}")

@@ -1,0 +1,94 @@
+"""A scenario as it is written, before anything is resolved: values, places, unknown keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+from rlhf_budget.errors import Problem
+from rlhf_budget.scenario.keys import CHILDREN, suggestion
+from rlhf_budget.scenario.reading import Place, Places, place_of, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rlhf_budget.scenario.yaml_source import Path
+
+SampleFiles = dict[str, tuple[float, ...]]
+"""Path of a file of log-ratios -> its numbers, so that one file is read once."""
+
+_ONLY_AT_THE_TOP = ("extends", "scenarios")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What the user wrote, overrides merged."""
+
+    values: dict[str, Any]
+    """Plain values: mappings, lists, texts, numbers and truth values."""
+    places: Places
+    """Where each path is written."""
+    problems: tuple[Problem, ...] = ()
+    """What is wrong with the writing itself, such as unknown keys."""
+    files: SampleFiles = field(default_factory=dict)
+    """Files of log-ratios read so far."""
+
+
+def plain(value: Any) -> Any:
+    """Return a value from code as YAML would give it: plain numbers, lists and mappings.
+
+    What is none of these stays as it is, and is reported where it is read.
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Real):
+        return int(value) if isinstance(value, Integral) else float(value)
+    if hasattr(value, "model_dump"):
+        value = value.model_dump(exclude_none=True)
+    if hasattr(value, "items"):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def from_mapping(values: Mapping[str, Any]) -> Written:
+    """Return what is written in a mapping made by code; nulls count as not written."""
+    whole = plain(values)
+    written = {name: value for name, value in whole.items() if value is not None}
+    return Written(written, {}, tuple(unknown_keys(whole, {})))
+
+
+def unknown_keys(values: Mapping[str, Any], places: Places) -> Iterator[Problem]:
+    """Find keys that no scenario has, also in the named scenarios, and suggest others."""
+    yield from _unknown_below(values, "", (), places)
+    named = values.get("scenarios")
+    for name, changes in named.items() if isinstance(named, dict) else ():
+        if isinstance(changes, dict):
+            yield from _unknown_below(changes, "", ("scenarios", name), places)
+            yield from _misplaced(changes, ("scenarios", name), places)
+
+
+def _unknown_below(
+    values: Mapping[str, Any], parent: str, prefix: Path, places: Places
+) -> Iterator[Problem]:
+    for name, value in values.items():
+        path = (*prefix, name)
+        if name not in CHILDREN[parent]:
+            place = place_of(places, path)
+            allowed = suggestion(parent, name)
+            yield Problem(".".join(path), "an unknown key", allowed, place.file, place.line)
+            continue
+        key = f"{parent}.{name}" if parent else name
+        if isinstance(value, dict) and key in CHILDREN:
+            yield from _unknown_below(value, key, path, places)
+
+
+def _misplaced(changes: Mapping[str, Any], prefix: Path, places: Places) -> Iterator[Problem]:
+    for name in _ONLY_AT_THE_TOP:
+        if name in changes:
+            place: Place = place_of(places, (*prefix, name))
+            allowed = f"{name} at the top of a file only, not inside a named scenario"
+            key = ".".join((*prefix, name))
+            yield Problem(key, shown(changes[name]), allowed, place.file, place.line)
