@@ -1,0 +1,139 @@
+"""Informative groups: how often K rewards of one prompt are not all equal.
+
+A group-normalised trainer learns nothing from a group whose rewards are all equal. With mean p and
+intraclass correlation ρ of a two-valued reward, ``a = p(1−ρ)/ρ`` and ``b = (1−p)(1−ρ)/ρ``, the
+beta-binomial gives the informative share (docs/theory.md, section 6)
+
+    1 − B(a+K, b)/B(a, b) − B(a, b+K)/B(a, b).
+
+The mean p alone would not do: rollouts of one prompt are alike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rlhf_budget.calibrate.moments import Moments, Sums, linearise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+GROUP_SIZES = (2, 4, 8, 16, 32)
+"""Rollouts per prompt that are reported."""
+
+_NO_CORRELATION = 1e-9
+_FULL_CORRELATION = 1 - 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class GroupShare:
+    """Informative groups at one number of rollouts per prompt."""
+
+    rollouts_per_prompt: int
+    """K."""
+    informative_share: float
+    """Share of groups whose rewards are not all equal."""
+    interval: tuple[float, float]
+    """Its interval."""
+    rollouts_per_informative_group: float | None
+    """Rollouts that one informative group costs, K/share; None where the share is 0."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the share as JSON holds it."""
+        return {
+            "rollouts_per_prompt": self.rollouts_per_prompt,
+            "informative_share": self.informative_share,
+            "interval": list(self.interval),
+            "rollouts_per_informative_group": self.rollouts_per_informative_group,
+        }
+
+
+def informative_share(mean: float, correlation: float, rollouts_per_prompt: int) -> float:
+    """Return the beta-binomial share of groups whose two-valued rewards are not all equal.
+
+    Parameters
+    ----------
+    mean
+        Share p of the higher reward, in [0, 1].
+    correlation
+        Intraclass correlation ρ in [0, 1]; at 0 rollouts are independent.
+    rollouts_per_prompt
+        Group size K, at least 1.
+    """
+    K = rollouts_per_prompt
+    if not 0 < mean < 1 or correlation >= _FULL_CORRELATION:
+        return 0.0
+    if correlation <= _NO_CORRELATION:
+        return 1 - mean**K - (1 - mean) ** K
+    strength = (1 - correlation) / correlation
+    a, b = mean * strength, (1 - mean) * strength
+    # B(a+K, b)/B(a, b) is this product; it keeps digits where gamma functions cancel.
+    all_high = math.exp(sum(math.log((a + i) / (strength + i)) for i in range(K)))
+    all_low = math.exp(sum(math.log((b + i) / (strength + i)) for i in range(K)))
+    return min(1.0, max(0.0, 1 - all_high - all_low))
+
+
+def group_shares(
+    moments: Moments,
+    *,
+    centre: float,
+    low: float,
+    high: float,
+    level: float,
+    sizes: Iterable[int] = GROUP_SIZES,
+) -> tuple[GroupShare, ...]:
+    """Return informative shares with intervals for a reward that is either ``low`` or ``high``.
+
+    Parameters
+    ----------
+    moments
+        Sums over prompts of ``variance.FEATURES``.
+    centre
+        The constant that was subtracted from group means.
+    low, high
+        The two rewards.
+    level
+        Level of the intervals.
+    """
+    from scipy.stats import norm
+
+    def mean_and_correlation(sums: Sums) -> Sums:
+        groups, variance, mean, mean_squared, variance_over_size = sums
+        total = (mean_squared - mean * mean / groups) / (groups - 1)
+        between, within = total - variance_over_size / groups, variance / groups
+        share = (centre + mean / groups - low) / (high - low)
+        return np.array([share, between / (between + within)])
+
+    values, covariance = linearise(moments, mean_and_correlation)
+    mean, correlation = float(values[0]), float(np.clip(values[1], 0.0, 1.0))
+    reach = float(norm.ppf((1 + level) / 2))
+    return tuple(_one_size(mean, correlation, covariance, K, reach) for K in sizes)
+
+
+def _one_size(
+    mean: float, correlation: float, covariance: Sums, K: int, reach: float
+) -> GroupShare:
+    share = informative_share(mean, correlation, K)
+    cost = K / share if share > 0 else None
+    if not 0 < share < 1:
+        return GroupShare(K, share, (share, share), cost)
+    step = 1e-5
+    slopes = np.array(
+        [
+            _slope(lambda x: informative_share(x, correlation, K), mean, step),
+            _slope(lambda x: informative_share(mean, x, K), correlation, step),
+        ]
+    )
+    error = math.sqrt(max(float(slopes @ covariance @ slopes), 0.0))
+    logit, logit_error = math.log(share / (1 - share)), error / (share * (1 - share))
+    low, high = (1 / (1 + math.exp(-(logit + side * reach * logit_error))) for side in (-1, 1))
+    return GroupShare(K, share, (low, high), cost)
+
+
+def _slope(function: Any, x: float, step: float) -> float:
+    low, high = max(0.0, x - step), min(1.0, x + step)
+    return float((function(high) - function(low)) / (high - low))

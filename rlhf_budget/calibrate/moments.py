@@ -1,0 +1,73 @@
+"""Estimates with standard errors from sums over independent prompts.
+
+Everything that rows contribute is summed per prompt (the independent unit: a prompt that comes back
+at several steps is one unit), and only the sums and cross products over prompts are kept. A smooth
+function of the sums then has the linearised ("delete-one jackknife to first order", "sandwich")
+variance ``∇hᵀ Cov(S) ∇h`` with ``Cov(S) = C/(C−1)·(Σ x_c x_cᵀ − S Sᵀ/C)`` for C prompts (Wolter
+2007, *Introduction to Variance Estimation*, chapter 6). Nothing grows with rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Sums = NDArray[Any]
+
+_COMPLEX_STEP = 1e-30
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Sums and cross products, over prompts, of each prompt's own sums."""
+
+    names: tuple[str, ...]
+    """What was summed, in order."""
+    clusters: int
+    """Number of prompts."""
+    sums: tuple[float, ...]
+    """Sum over prompts of each quantity."""
+    products: tuple[tuple[float, ...], ...]
+    """Symmetric matrix of sums over prompts of products of two quantities."""
+
+    def covariance(self) -> NDArray[np.float64]:
+        """Return the estimated covariance matrix of the sums; zeros for a single prompt."""
+        sums = np.asarray(self.sums)
+        if self.clusters < 2:
+            return np.zeros((len(sums), len(sums)))
+        centred = np.asarray(self.products) - np.outer(sums, sums) / self.clusters
+        return np.asarray(centred * self.clusters / (self.clusters - 1))
+
+
+def linearise(
+    moments: Moments, function: Callable[[Sums], Sums]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a smooth function of the sums and the covariance matrix of its values.
+
+    Parameters
+    ----------
+    moments
+        Sums over prompts.
+    function
+        Maps the sums, shape (q,), to values, shape (p,), by arithmetic that also holds for complex
+        numbers: the gradient is taken by the complex step, exact to rounding.
+
+    Returns
+    -------
+    values, covariance
+        Shapes (p,) and (p, p).
+    """
+    sums = np.asarray(moments.sums, dtype=complex)
+    values = np.real(function(sums))
+    gradient = np.empty((len(values), len(sums)))
+    for index in range(len(sums)):
+        moved = sums.copy()
+        moved[index] += 1j * _COMPLEX_STEP
+        gradient[:, index] = np.imag(function(moved)) / _COMPLEX_STEP
+    return values, gradient @ moments.covariance() @ gradient.T
