@@ -1,0 +1,10 @@
+"""Worlds where the true error is known: they show whether the bound holds and the plan wins."""
+
+from __future__ import annotations
+
+from rlhf_budget.simulation.results import Simulation
+from rlhf_budget.simulation.schema import simulate_schema
+from rlhf_budget.simulation.study import simulate
+from rlhf_budget.simulation.world import WorldSpec
+
+__all__ = ["Simulation", "WorldSpec", "simulate", "simulate_schema"]
