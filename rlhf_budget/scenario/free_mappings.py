@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from rlhf_budget.scenario.keys import CHILDREN, KEYS, RANGE_ENDS, nearest
+from rlhf_budget.scenario.keys import CHILDREN, KEYS, RANGE_ENDS
 from rlhf_budget.scenario.reading import Reader, plain_number, shown
+from rlhf_budget.scenario.suggestions import hint
 
 _ALLOCATION: Final = ("prompts", "rollouts_per_prompt", "labels", "clip_threshold", "rollouts")
 _BOUND: Final = (
@@ -56,9 +57,8 @@ def read_sources(reader: Reader) -> dict[str, str]:
     for key, value in reader.get("sources").items():
         path = ("sources", key)
         if key not in KEYS and not _is_range_end(key):
-            near = nearest(key, KEYS)
-            hint = f"; did you mean {near}?" if near else ""
-            reader.problem(f"sources.{key}", f"the key path '{key}'", f"a known one{hint}", path)
+            allowed = f"the key path of a constant{hint(key, KEYS)}"
+            reader.problem(f"sources.{key}", f"unknown key path '{key}'", allowed, path)
         elif isinstance(value, dict):
             allowed = f"a text; for a key below, its whole path: '{key}.{next(iter(value), '…')}'"
             reader.problem(f"sources.{key}", shown(value), allowed, path)
@@ -81,10 +81,8 @@ def read_checks(reader: Reader) -> dict[str, dict[str, float]]:
     checks = {}
     for key, value in reader.get("checks").items():
         if key not in RESULT_KEYS:
-            near = nearest(key, RESULT_KEYS)
-            hint = f"; did you mean {near}?" if near else ""
-            allowed = f"a number of the plan, such as bound.total{hint}"
-            reader.problem(f"checks.{key}", f"the key '{key}'", allowed, ("checks", key))
+            allowed = f"a number of the plan, such as bound.total{hint(key, RESULT_KEYS)}"
+            reader.problem(f"checks.{key}", f"unknown key path '{key}'", allowed, ("checks", key))
         else:
             checks[key] = _read_gate(reader, key, value)
     return checks

@@ -6,15 +6,12 @@ A key path is written with dots, as in ``costs.prompt.existing``.
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
+
+from rlhf_budget.scenario.key import REQUIRED, Key, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-REQUIRED: Final = "required"
-"""Default of a key that has to be written."""
+    from collections.abc import Mapping
 
 LEAST_GROUP: Final = 1
 LARGEST_GROUP: Final = 1024
@@ -22,69 +19,10 @@ LARGEST_GROUP: Final = 1024
 LARGEST_COUNT: Final = 10**12
 """Prompts and labels never exceed this."""
 
-Kind = Literal["number", "whole", "text", "word", "truth", "numbers", "wholes", "mapping"]
+FREE_MAPPINGS: Final = ("sources", "checks", "scenarios")
+"""Mappings whose keys the user chooses."""
 
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key of the scenario file."""
-
-    description: str
-    """What the value is, without a full stop."""
-    unit: str = ""
-    """Unit, empty where the value has none."""
-    kind: Kind = "number"
-    """What kind of value stands there."""
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
-    words: tuple[str, ...] = ()
-    """The words allowed, for kind ``word``."""
-    default: object = None
-    """Value when the key is not written; ``REQUIRED``, or None where it may be absent."""
-    uncertain: bool = False
-    """Whether ``{low, high}`` may stand in place of the number."""
-    unknown: bool = False
-    """Whether ``unknown`` may stand in place of the value."""
-    forms: str = ""
-    """Other ways to write the value, in words."""
-
-    @property
-    def allowed(self) -> str:
-        """What may stand here, in words."""
-        text = _ALLOWED.get(self.kind) or f"one of {', '.join(self.words)}"
-        limits = (("above", self.above), (">=", self.at_least), ("<=", self.at_most))
-        parts = [f"{word} {limit:g}" for word, limit in limits if limit is not None]
-        if self.below is not None:
-            parts.append(f"below {self.below:g}")
-        if parts:
-            text = f"{text} {' and '.join(parts)}"
-        if self.uncertain:
-            text += ", or a range {low, high}"
-        if self.unknown:
-            text += ", or unknown"
-        return f"{text}, or {self.forms}" if self.forms else text
-
-    def admits(self, number: float) -> bool:
-        """Whether a finite number is within the limits of the key."""
-        return (
-            (self.at_least is None or number >= self.at_least)
-            and (self.above is None or number > self.above)
-            and (self.at_most is None or number <= self.at_most)
-            and (self.below is None or number < self.below)
-        )
-
-
-_ALLOWED: Final[dict[str, str]] = {
-    "number": "a number",
-    "whole": "a whole number",
-    "text": "a text",
-    "truth": "true or false",
-    "numbers": "a list of numbers",
-    "wholes": "a list of distinct whole numbers",
-    "mapping": "a mapping of keys to values",
-}
+RANGE_ENDS: Final = ("low", "high")
 
 
 def _section(description: str, forms: str = "") -> Key:
@@ -431,27 +369,6 @@ KEYS: Final[dict[str, Key]] = {
 """Key path -> what may stand there. Fields that several families share describe the first of them;
 their limits are those of ``FAMILIES``."""
 
-FREE_MAPPINGS: Final = ("sources", "checks", "scenarios")
-"""Mappings whose keys the user chooses."""
-
-RANGE_ENDS: Final = ("low", "high")
-
-_SYNONYMS: Final[dict[str, str]] = {
-    "beta": "objective.kl_coefficient",
-    "kl_coef": "objective.kl_coefficient",
-    "delta": "objective.failure_probability",
-    "concentration_inequality": "bound.concentration",
-    "num_candidates": "bound.candidates",
-    "verifiable": "reward_model",
-    "N0": "reward_model.existing_labels",
-    "C": "reward_model.coverage",
-    "n": "limits.prompts",
-    "K": "limits.rollouts_per_prompt",
-    "num_generations": "limits.rollouts_per_prompt",
-    "m": "limits.labels",
-    "tau": "limits.clip_threshold",
-}
-
 
 def _tree() -> dict[str, tuple[str, ...]]:
     children: dict[str, list[str]] = {}
@@ -466,24 +383,3 @@ def _tree() -> dict[str, tuple[str, ...]]:
 
 CHILDREN: Final[Mapping[str, tuple[str, ...]]] = _tree()
 """Key path -> names of the keys in it; the empty path is the file as a whole."""
-
-
-def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate most like a misspelt name, or None when none is like it."""
-    folded = {candidate.lower().replace("-", "_"): candidate for candidate in candidates}
-    found = difflib.get_close_matches(name.lower().replace("-", "_"), folded, n=1, cutoff=0.6)
-    return folded[found[0]] if found else None
-
-
-def suggestion(parent: str, name: str) -> str:
-    """Say which key may be meant by an unknown one, and which are allowed there."""
-    siblings = [sibling for sibling in CHILDREN.get(parent, ()) if sibling not in RANGE_ENDS]
-    listed = f"one of {', '.join(siblings)}" if siblings else "nothing below this key"
-    near = nearest(name, siblings)
-    if near is None:
-        elsewhere = _SYNONYMS.get(name) or next(
-            (path for path in KEYS if path.rpartition(".")[2] == name), None
-        )
-        near = elsewhere or nearest(name, _SYNONYMS)
-        near = _SYNONYMS.get(near, near) if near else None
-    return f"{listed}; did you mean {near}?" if near else listed

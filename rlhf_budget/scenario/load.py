@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.errors import Problem
-from rlhf_budget.scenario import layers
 from rlhf_budget.scenario.keys import KEYS
+from rlhf_budget.scenario.layers import read_written
 from rlhf_budget.scenario.models import Scenario
+from rlhf_budget.scenario.overrides import apply_settings, select_scenario
 from rlhf_budget.scenario.reading import place_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def load_scenario(
     FileAccessError
         When a file cannot be read.
     """
-    written = layers.read_written(source)
+    written = read_written(source)
     return _finished(written, scenario, set_values, budget_required=budget_required)
 
 
@@ -81,7 +82,7 @@ def load_scenarios(
     FileAccessError
         When a file cannot be read.
     """
-    written = layers.read_written(source)
+    written = read_written(source)
     first = _finished(written, None, set_values, budget_required=budget_required)
     scenarios: dict[str | None, Scenario] = {None: first}
     for name in first.scenarios:
@@ -93,8 +94,8 @@ def _finished(
     written: Written, scenario: str | None, set_values: Sequence[str], *, budget_required: bool
 ) -> Scenario:
     if scenario is not None:
-        written = layers.select(written, scenario)
-    written = layers.set_values(written, set_values)
+        written = select_scenario(written, scenario)
+    written = apply_settings(written, set_values)
     if budget_required and "budget" not in written.values:
         file, line = place_of(written.places, ("budget",))
         key = KEYS["budget"]

@@ -6,7 +6,6 @@ Units and limits of every field are those of ``rlhf_budget.scenario.keys.KEYS``.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -14,10 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny
 
 from rlhf_budget.errors import Problem, ScenarioError
 from rlhf_budget.scenario.assumptions import Assumption  # noqa: TC001 - pydantic needs it
-from rlhf_budget.scenario.keys import FAMILIES, KEYS, REQUIRED, Key
-from rlhf_budget.scenario.merge import patch_for, path_of
-from rlhf_budget.scenario.resolve import Resolution, resolve, with_written
-from rlhf_budget.scenario.written import Written, from_mapping, plain, unknown_keys
+from rlhf_budget.scenario.key import REQUIRED, Key
+from rlhf_budget.scenario.keys import FAMILIES, KEYS
+from rlhf_budget.scenario.layers import read_written
+from rlhf_budget.scenario.merge import path_of
+from rlhf_budget.scenario.overrides import with_values
+from rlhf_budget.scenario.resolve import Resolution, resolve
+from rlhf_budget.scenario.written import Written, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -349,7 +351,7 @@ class Scenario(Section):
     _written: Written = PrivateAttr()
 
     def __init__(self, **written: Any) -> None:
-        self._fill(from_mapping(written))
+        self._fill(read_written(written))
 
     @classmethod
     def from_written(cls, written: Written, like: Scenario | None = None) -> Scenario:
@@ -373,9 +375,9 @@ class Scenario(Section):
 
     def _fill(self, written: Written, like: Scenario | None = None) -> None:
         resolution = resolve(written)
-        problems = (*written.problems, *resolution.problems)
+        problems = _all_problems(written, resolution)
         if problems:
-            raise ScenarioError(tuple(sorted(problems, key=_by_place)))
+            raise ScenarioError(problems)
         super().__init__(**_sections(resolution, like))
         self._written = written
 
@@ -418,17 +420,7 @@ class Scenario(Section):
             With everything that is wrong with the scenario then.
         """
         plain_values = {key: plain(value) for key, value in values.items()}
-        problems = [
-            problem
-            for key, value in plain_values.items()
-            for problem in unknown_keys(patch_for(path_of(key), value), {})
-        ]
-        changed = replace(
-            self._written,
-            values=with_written(self._written.values, plain_values),
-            problems=tuple(problems),
-        )
-        return self.from_written(changed, like=self)
+        return self.from_written(with_values(self._written, plain_values), like=self)
 
     def is_written(self, key: str) -> bool:
         """Whether a key path stands in the scenario as written, rather than being a default."""
@@ -440,8 +432,21 @@ class Scenario(Section):
         return True
 
 
-def _by_place(problem: Problem) -> tuple[str, int]:
-    return problem.file or "", problem.line or 0
+def _all_problems(written: Written, resolution: Resolution) -> tuple[Problem, ...]:
+    """Return the problems by file and line.
+
+    A value that YAML itself got wrong is read as absent, which is not worth a second mention.
+    """
+    reported = {problem.key for problem in written.problems}
+    resolved = (
+        problem
+        for problem in resolution.problems
+        if not (problem.key in reported and problem.found.startswith(("nothing", "null")))
+    )
+    by_place = sorted(
+        (*written.problems, *resolved), key=lambda problem: (problem.file or "", problem.line or 0)
+    )
+    return tuple(by_place)
 
 
 def _sections(resolution: Resolution, like: Scenario | None) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from rlhf_budget.errors import Problem
 from rlhf_budget.scenario.assumptions import Assumption, middle
-from rlhf_budget.scenario.keys import KEYS, RANGE_ENDS, REQUIRED, Key, nearest
+from rlhf_budget.scenario.key import REQUIRED, Key
+from rlhf_budget.scenario.keys import KEYS, RANGE_ENDS
+from rlhf_budget.scenario.suggestions import hint
 
 UNKNOWN: Final = "unknown"
 
@@ -94,6 +96,10 @@ class Reader:
         """Note problems that were found elsewhere, such as in a file named by the key."""
         self.problems.extend(problems)
         self._faulty.add(key)
+
+    def faulty(self, key: str) -> bool:
+        """Whether something wrong was found at this very key."""
+        return key in self._faulty
 
     def sound(self, *keys: str) -> bool:
         """Whether nothing wrong was found at these keys, or above or below them."""
@@ -220,9 +226,8 @@ class Reader:
             return self._default(key, rules)
         if isinstance(value, str) and value in rules.words:
             return value
-        near = nearest(value, rules.words) if isinstance(value, str) else None
-        hint = f"; did you mean {near}?" if near else ""
-        self.problem(key, shown(value), rules.allowed + hint)
+        asked = hint(value, rules.words) if isinstance(value, str) else ""
+        self.problem(key, shown(value), rules.allowed + asked)
         return None
 
     def text(self, key: str) -> Any:
@@ -232,8 +237,8 @@ class Reader:
             return KEYS[key].default
         if isinstance(value, str) and value.strip():
             return value
-        hint = "" if isinstance(value, str) else "; in quotes where YAML reads something else"
-        self.problem(key, shown(value), KEYS[key].allowed + hint)
+        quotes = "" if isinstance(value, str) else ", in quotes where YAML reads something else"
+        self.problem(key, shown(value), KEYS[key].allowed + quotes)
         return None
 
     def truth(self, key: str) -> Any:

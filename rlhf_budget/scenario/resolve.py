@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.errors import ScenarioError
 from rlhf_budget.scenario import sections
 from rlhf_budget.scenario.free_mappings import read_checks, read_scenarios, read_sources
 from rlhf_budget.scenario.keys import KEYS
-from rlhf_budget.scenario.merge import merge_scenario, patch_for, path_of
-from rlhf_budget.scenario.reading import UNKNOWN, Reader
+from rlhf_budget.scenario.overrides import with_written
+from rlhf_budget.scenario.reading import Reader
 from rlhf_budget.scenario.samples import read_samples
+from rlhf_budget.scenario.written import DEFAULT_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rlhf_budget.errors import Problem
     from rlhf_budget.scenario.assumptions import Assumption
     from rlhf_budget.scenario.written import SampleFiles, Written
-
-DEFAULT_NAME: Final = "scenario"
 
 
 @dataclass(frozen=True)
@@ -69,27 +66,6 @@ def _problems_at_end(written: Written, constant: str, end: str, value: float) ->
         replace(problem, found=f"{problem.found} (at the {end} end of {constant}, {value:g})")
         for problem in _resolve_middle(changed).problems
     ]
-
-
-def with_written(written: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a written scenario with some key paths set, as ``--set`` does.
-
-    Setting a part of ``reward_model.error: unknown`` keeps the other parts unknown.
-    """
-    for key, value in values.items():
-        path = path_of(key)
-        if path[:2] == ("reward_model", "error") and len(path) > 2:
-            written = _expand_unknown_error(written)
-        written = merge_scenario(written, patch_for(path, value))
-    return written
-
-
-def _expand_unknown_error(written: dict[str, Any]) -> dict[str, Any]:
-    reader = Reader(written, {})
-    if reader.get("reward_model.error") != UNKNOWN:
-        return written
-    parts = dict.fromkeys(sections.CURVE, UNKNOWN)
-    return merge_scenario(written, {"reward_model": {"error": parts}})
 
 
 def _resolve_middle(written: Written) -> Resolution:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rlhf_budget.errors import Problem
-from rlhf_budget.scenario.keys import CHILDREN, suggestion
+from rlhf_budget.scenario.keys import CHILDREN
 from rlhf_budget.scenario.reading import Place, Places, place_of, shown
+from rlhf_budget.scenario.suggestions import allowed_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 SampleFiles = dict[str, tuple[float, ...]]
 """Path of a file of log-ratios -> its numbers, so that one file is read once."""
 
-_ONLY_AT_THE_TOP = ("extends", "scenarios")
+ONLY_AT_THE_TOP: Final = ("extends", "scenarios")
+"""Keys that stand at the top of a file, not in a named scenario."""
+DEFAULT_NAME: Final = "scenario"
+"""Name of a scenario that comes from no file."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,11 @@ def plain(value: Any) -> Any:
     return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def from_mapping(values: Mapping[str, Any]) -> Written:
-    """Return what is written in a mapping made by code; nulls count as not written."""
-    whole = plain(values)
-    written = {name: value for name, value in whole.items() if value is not None}
-    return Written(written, {}, tuple(unknown_keys(whole, {})))
+def key_of(path: Path) -> str:
+    """Return the key path of a path; entries of a list stand under the key of the list."""
+    while path and path[-1].isdigit():
+        path = path[:-1]
+    return ".".join(path)
 
 
 def unknown_keys(values: Mapping[str, Any], places: Places) -> Iterator[Problem]:
@@ -77,8 +81,8 @@ def _unknown_below(
         path = (*prefix, name)
         if name not in CHILDREN[parent]:
             place = place_of(places, path)
-            allowed = suggestion(parent, name)
-            yield Problem(".".join(path), "an unknown key", allowed, place.file, place.line)
+            allowed = allowed_keys(parent, name)
+            yield Problem(".".join(path), f"unknown key '{name}'", allowed, place.file, place.line)
             continue
         key = f"{parent}.{name}" if parent else name
         if isinstance(value, dict) and key in CHILDREN:
@@ -86,7 +90,7 @@ def _unknown_below(
 
 
 def _misplaced(changes: Mapping[str, Any], prefix: Path, places: Places) -> Iterator[Problem]:
-    for name in _ONLY_AT_THE_TOP:
+    for name in ONLY_AT_THE_TOP:
         if name in changes:
             place: Place = place_of(places, (*prefix, name))
             allowed = f"{name} at the top of a file only, not inside a named scenario"

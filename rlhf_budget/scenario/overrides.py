@@ -1,0 +1,123 @@
+"""Changes to a written scenario: one of its named scenarios, or values set by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from rlhf_budget.errors import Problem, ScenarioError
+from rlhf_budget.scenario.merge import merge_scenario, patch_for, path_of
+from rlhf_budget.scenario.reading import UNKNOWN, Place, place_of
+from rlhf_budget.scenario.suggestions import hint
+from rlhf_budget.scenario.written import ONLY_AT_THE_TOP, Written, key_of, unknown_keys
+from rlhf_budget.scenario.yaml_source import YamlDocument, read_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+_ERROR: Final = ("reward_model", "error")
+_ERROR_PARTS: Final = ("floor", "scale", "exponent")
+
+
+def select_scenario(written: Written, name: str) -> Written:
+    """Apply one of the named scenarios.
+
+    Raises
+    ------
+    ScenarioError
+        When there is none of that name.
+    """
+    named = written.values.get("scenarios")
+    names = list(named) if isinstance(named, dict) else []
+    if not isinstance(named, dict) or name not in names:
+        listed = f"one of {', '.join(names)}" if names else "none: the file has no scenarios"
+        file, line = place_of(written.places, ("scenarios",))
+        found = f"no scenario '{name}'"
+        raise ScenarioError((Problem("scenarios", found, listed + hint(name, names), file, line),))
+    changes = named[name]
+    if not isinstance(changes, dict):
+        return written  # noted where scenarios are read
+    prefix = ("scenarios", name)
+    moved = {path[2:]: place for path, place in written.places.items() if path[:2] == prefix}
+    moved.pop((), None)
+    places = {**written.places, **moved}
+    return replace(written, values=merge_scenario(written.values, changes), places=places)
+
+
+def apply_settings(written: Written, settings: Sequence[str]) -> Written:
+    """Apply settings of the form ``KEY=YAML``, in order.
+
+    Problems name the setting in place of a file.
+    """
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        option = f"--set {setting}"
+        if equals and key.strip():
+            written = _apply(written, key.strip(), text, option)
+        else:
+            problem = Problem("", f"'{setting}'", "KEY=VALUE, such as costs.label=0.2", "--set")
+            written = _with_problems(written, problem)
+    return written
+
+
+def _apply(written: Written, key: str, text: str, option: str) -> Written:
+    try:
+        document = read_yaml(text, option)
+    except ScenarioError as error:
+        problems = (replace(problem, key=key, line=None) for problem in error.problems)
+        return _with_problems(written, *problems)
+    return _set(written, key, document, option)
+
+
+def with_values(written: Written, values: Mapping[str, Any]) -> Written:
+    """Set key paths to plain values from code; None takes a key out."""
+    for key, value in values.items():
+        written = _set(written, key, YamlDocument(value), None)
+    return written
+
+
+def _with_problems(written: Written, *problems: Problem) -> Written:
+    return replace(written, problems=(*written.problems, *problems))
+
+
+def _set(written: Written, key: str, document: YamlDocument, origin: str | None) -> Written:
+    """Set one key path to a document's value; problems name ``origin`` in place of a file."""
+    path = path_of(key)
+    if path[0] in ONLY_AT_THE_TOP:
+        allowed = f"a key of the scenario; {path[0]} is read from files only"
+        return _with_problems(written, Problem(key, f"the key {path[0]}", allowed, origin))
+    patch = patch_for(path, document.values)
+    place = Place(origin, None)
+    places = {(*path, *below): place for below in ((), *document.lines)}
+    problems = [
+        Problem(key_of((*path, *below)), found, allowed, origin)
+        for below, found, allowed, _ in document.problems
+    ]
+    return replace(
+        written,
+        values=with_written(written.values, {key: document.values}),
+        places={**written.places, **places},
+        problems=(*written.problems, *problems, *unknown_keys(patch, places)),
+    )
+
+
+def with_written(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return written values with some key paths set.
+
+    Setting a part of ``reward_model.error: unknown`` keeps the other parts unknown.
+    """
+    for key, value in changes.items():
+        path = path_of(key)
+        if path[:2] == _ERROR and len(path) > len(_ERROR):
+            values = _expand_unknown_error(values)
+        values = merge_scenario(values, patch_for(path, value))
+    return values
+
+
+def _expand_unknown_error(values: dict[str, Any]) -> dict[str, Any]:
+    reward_model = values.get("reward_model")
+    if not isinstance(reward_model, dict) or reward_model.get("error") != UNKNOWN:
+        return values
+    parts = dict.fromkeys(_ERROR_PARTS, UNKNOWN)
+    return merge_scenario(values, {"reward_model": {"error": parts}})

@@ -1,0 +1,82 @@
+"""``limits``, and ``current``: the allocation to beat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rlhf_budget.scenario.keys import KEYS, LARGEST_GROUP
+from rlhf_budget.scenario.reading import plain_number, shown
+from rlhf_budget.scenario.sections.common import present
+
+if TYPE_CHECKING:
+    from rlhf_budget.scenario.reading import Reader
+    from rlhf_budget.scenario.sections.common import Section
+
+DEFAULT_LARGEST_GROUP: Final = 256
+"""Most rollouts of a prompt where the file sets no limit."""
+
+
+def read_limits(reader: Reader) -> Section:
+    """Read ``limits``, defaults filled in."""
+    if not reader.mapping("limits"):
+        return {}
+    return {
+        "prompts": _read_range(reader, "limits.prompts", least=1),
+        "rollouts_per_prompt": _read_group_limits(reader),
+        "labels": _read_range(reader, "limits.labels", least=0),
+        "clip_threshold": _read_range(reader, "limits.clip_threshold", least=0.0),
+    }
+
+
+def _read_range(reader: Reader, key: str, *, least: float, most: float | None = None) -> Section:
+    value = reader.get(key)
+    if reader.has(key) and not isinstance(value, dict):
+        fixed = _fixed(reader, key)
+        return {"min": fixed, "max": fixed}
+    low = reader.number(f"{key}.min")
+    high = reader.number(f"{key}.max")
+    low = least if low is None and not reader.has(f"{key}.min") else low
+    high = most if high is None and not reader.has(f"{key}.max") else high
+    if low is not None and high is not None and low > high:
+        found = f"min {low:g} above max {high:g}"
+        default = "" if reader.has(f"{key}.max") else " (the default)"
+        reader.problem(key, found + default, "min <= max")
+    return present(min=low, max=high)
+
+
+def _fixed(reader: Reader, key: str) -> float | None:
+    """Read a limit that is one number; the rules are those of its least value."""
+    rules = KEYS[f"{key}.min"]
+    number = plain_number(reader.get(key))
+    whole = rules.kind != "whole" or (number is not None and number == int(number))
+    if number is None or not rules.admits(number) or not whole:
+        allowed = f"{rules.allowed}, or a mapping of {', '.join(_names(key))}"
+        reader.problem(key, shown(reader.get(key)), allowed)
+        return None
+    return int(number) if rules.kind == "whole" else float(number)
+
+
+def _names(key: str) -> list[str]:
+    return [path.rpartition(".")[2] for path in KEYS if path.startswith(f"{key}.")]
+
+
+def _read_group_limits(reader: Reader) -> Section:
+    key = "limits.rollouts_per_prompt"
+    if not reader.has(f"{key}.choices"):
+        return _read_range(reader, key, least=1, most=DEFAULT_LARGEST_GROUP)
+    if reader.has(f"{key}.min") or reader.has(f"{key}.max"):
+        reader.problem(f"{key}.choices", "choices beside min or max", "choices, or min and max")
+        return {}
+    choices = reader.numbers(f"{key}.choices")
+    if choices is not None and len(set(choices)) < len(choices):
+        allowed = f"distinct whole numbers from 1 to {LARGEST_GROUP}"
+        reader.problem(f"{key}.choices", "the same number twice", allowed)
+    return present(choices=None if choices is None else tuple(sorted(choices)))
+
+
+def read_current(reader: Reader) -> Section | None:
+    """Read ``current``, None where it is not written."""
+    if not reader.has("current") or not reader.mapping("current"):
+        return None
+    names = ("prompts", "rollouts_per_prompt", "labels", "clip_threshold")
+    return present(**{name: reader.number(f"current.{name}") for name in names})

@@ -1,0 +1,119 @@
+"""``reward_model``: coverage and error, or the word ``verifiable``."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from rlhf_budget.scenario import assumptions
+from rlhf_budget.scenario.keys import KEYS
+from rlhf_budget.scenario.reading import UNKNOWN, shown
+from rlhf_budget.scenario.sections.common import is_mapping, present, scaled_number
+
+if TYPE_CHECKING:
+    from rlhf_budget.scenario.reading import Reader
+    from rlhf_budget.scenario.sections.common import Section
+
+VERIFIABLE: Final = "verifiable"
+"""The word for a programmatic reward."""
+CURVE: Final = ("floor", "scale", "exponent")
+"""Constants of the learning curve of a reward model."""
+
+
+def read_reward_model(
+    reader: Reader, reward_range: float | None, kl: float | None
+) -> Section | str:
+    """Read ``reward_model``.
+
+    Parameters
+    ----------
+    reader
+        Where to read from.
+    reward_range
+        R; an unknown error is a share of its square. None where it is wrong.
+    kl
+        KL of the policy from the reference in nats, for an unknown coverage. None where it is not
+        known; infinite where it is wrong, which is noted elsewhere.
+    """
+    value = reader.get("reward_model")
+    if value == VERIFIABLE:
+        return VERIFIABLE
+    if not isinstance(value, dict):
+        found = shown(value) if reader.has("reward_model") else "nothing"
+        reader.problem("reward_model", found, KEYS["reward_model"].allowed)
+        return {}
+    values = present(
+        coverage_kind=reader.word("reward_model.coverage_kind"),
+        error=_read_error(reader, reward_range),
+        existing_labels=reader.number("reward_model.existing_labels"),
+        label_policy=reader.word("reward_model.label_policy"),
+    )
+    coverage = _read_coverage(reader, kl)
+    if not (reader.has("reward_model.coverage") or reader.has("reward_model.chi2")):
+        _check_coverage_needed(reader, values)
+    return values | present(coverage=coverage)
+
+
+def _read_coverage(reader: Reader, kl: float | None) -> float | None:
+    coverage: float | None = None
+    if reader.has("reward_model.chi2"):
+        if reader.has("reward_model.coverage"):
+            allowed = "coverage or chi2, one of them (coverage = sqrt(1 + chi2))"
+            reader.problem("reward_model.chi2", "chi2 beside coverage", allowed)
+            return None
+        if reader.get("reward_model.chi2") == UNKNOWN:
+            reader.problem("reward_model.chi2", UNKNOWN, "a number >= 0, or coverage: unknown")
+            return None
+        chi2 = reader.number("reward_model.chi2")
+        coverage = None if chi2 is None else math.sqrt(1 + chi2)
+    elif reader.get("reward_model.coverage") == UNKNOWN:
+        coverage = _unknown_coverage(reader, kl)
+    else:
+        coverage = reader.number("reward_model.coverage")
+    return coverage
+
+
+def _unknown_coverage(reader: Reader, kl: float | None) -> float | None:
+    key = "reward_model.coverage"
+    if kl is None:
+        reader.problem(
+            key,
+            "unknown where the KL divergence is not known",
+            "a number >= 1: unknown stands for 1 to e^(KL/2), which needs log_ratio and an "
+            "objective.kl_coefficient above 0",
+        )
+        return None
+    if not math.isfinite(kl):
+        return None
+    try:
+        low, high = assumptions.coverage_range(kl)
+    except OverflowError:
+        allowed = "a number >= 1: e^(KL/2) is beyond the largest number"
+        reader.problem(key, f"unknown at a KL of {kl:g} nats", allowed)
+        return None
+    return reader.assume(key, "unknown", low, high)
+
+
+def _check_coverage_needed(reader: Reader, values: Section) -> None:
+    """Note a missing coverage, unless every label comes from the current policy."""
+    if values.get("label_policy") == "current" and values.get("existing_labels") == 0:
+        return
+    if reader.sound("reward_model.label_policy", "reward_model.existing_labels"):
+        reader.problem(
+            "reward_model.coverage",
+            "nothing",
+            f"{KEYS['reward_model.coverage'].allowed}; or chi2; neither is needed with "
+            "label_policy: current and no existing labels",
+        )
+
+
+def _read_error(reader: Reader, reward_range: float | None) -> Section | float | None:
+    key = "reward_model.error"
+    if reader.get(key) != UNKNOWN and not is_mapping(reader, key, set(CURVE)):
+        error: float | None = reader.number(key)
+        return error
+    return present(
+        floor=scaled_number(reader, f"{key}.floor", assumptions.ERROR_FLOOR_RANGE, reward_range),
+        scale=scaled_number(reader, f"{key}.scale", assumptions.ERROR_SCALE_RANGE, reward_range),
+        exponent=scaled_number(reader, f"{key}.exponent", assumptions.ERROR_EXPONENT_RANGE, 1.0),
+    )
