@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Literal, NamedTuple
 
 from rlhf_budget.errors import Problem
 from rlhf_budget.scenario.assumptions import Assumption, middle
 from rlhf_budget.scenario.key import REQUIRED, Key
 from rlhf_budget.scenario.keys import KEYS, RANGE_ENDS
-from rlhf_budget.scenario.suggestions import hint
+from rlhf_budget.scenario.suggestions import allowed_mapping, hint
 
 UNKNOWN: Final = "unknown"
 
@@ -129,7 +130,7 @@ class Reader:
         value = self.get(key)
         if isinstance(value, dict | Missing):
             return True
-        self.problem(key, shown(value), KEYS[key].allowed)
+        self.problem(key, shown(value), allowed_mapping(key))
         return False
 
     # --- values
@@ -179,6 +180,7 @@ class Reader:
 
     def _range(self, key: str, rules: Key, value: dict[str, Any]) -> Any:
         ends = []
+        rules = replace(rules, uncertain=False, unknown=False)
         for end in RANGE_ENDS:
             if end not in value:
                 self.problem(f"{key}.{end}", "nothing", f"a range has both low and high: {key}")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rlhf_budget.errors import ScenarioError
 from rlhf_budget.scenario import sections
 from rlhf_budget.scenario.free_mappings import read_checks, read_scenarios, read_sources
 from rlhf_budget.scenario.keys import KEYS
 from rlhf_budget.scenario.overrides import with_written
-from rlhf_budget.scenario.reading import Reader
+from rlhf_budget.scenario.reading import UNKNOWN, Reader
 from rlhf_budget.scenario.samples import read_samples
+from rlhf_budget.scenario.sections.common import is_mapping
 from rlhf_budget.scenario.written import DEFAULT_NAME
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _resolve_middle(written: Written) -> Resolution:
         "checks": read_checks(reader),
         "scenarios": read_scenarios(reader),
     }
-    _check_labels(reader, values)
+    _check_labels(reader, values["limits"])
     return Resolution(values, tuple(reader.assumed), derived, tuple(reader.problems))
 
 
@@ -140,21 +141,32 @@ def _known_kl(
     return sections.mean_absolute(log_ratio)
 
 
-def _check_labels(reader: Reader, values: dict[str, Any]) -> None:
+def _check_labels(reader: Reader, limits: dict[str, Any]) -> None:
     """Check what depends on whether labels can be bought."""
-    if not reader.sound("reward_model", "limits.labels"):
-        return
-    reward_model = values["reward_model"]
-    limits = values["limits"]["labels"]
-    learns = isinstance(reward_model, dict) and isinstance(reward_model["error"], dict)
-    if not learns and limits["min"] > 0:
-        why = "reward_model: verifiable" if reward_model == sections.VERIFIABLE else "one number"
+    limited = limits.get("labels", {})
+    kind = _reward_model_kind(reader)
+    if kind in _WITHOUT_LABELS and limited.get("min", 0) > 0:
         key = "limits.labels.min" if reader.has("limits.labels.min") else "limits.labels"
-        allowed = f"0, since no labels are bought with {why}"
-        if reward_model != sections.VERIFIABLE:
-            allowed += " for reward_model.error"
-        reader.problem(key, f"{limits['min']:g}", allowed)
-    needed = learns and limits.get("max") != 0
+        allowed = f"0, since no labels are bought with {_WITHOUT_LABELS[kind]}"
+        reader.problem(key, f"{limited['min']:g}", allowed)
+    needed = kind == "learning" and limited.get("max") != 0
     if needed and reader.sound("costs.label") and not reader.has("costs.label"):
         rules = KEYS["costs.label"]
         reader.problem("costs.label", "nothing", f"{rules.allowed}: {rules.description}")
+
+
+_WITHOUT_LABELS: Final = {
+    "verifiable": "reward_model: verifiable",
+    "finished": "one number for reward_model.error",
+}
+
+
+def _reward_model_kind(reader: Reader) -> str | None:
+    """Return what kind of reward model is written, also where some of its constants are wrong."""
+    if reader.get("reward_model") == sections.VERIFIABLE:
+        return "verifiable"
+    if not reader.has("reward_model.error"):
+        return None
+    error = reader.get("reward_model.error")
+    curve = error == UNKNOWN or is_mapping(reader, "reward_model.error", set(sections.CURVE))
+    return "learning" if curve else "finished"

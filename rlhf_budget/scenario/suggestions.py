@@ -51,6 +51,14 @@ def allowed_keys(parent: str, name: str) -> str:
     return f"one of {', '.join(siblings)}{asked}"
 
 
+def allowed_mapping(key: str) -> str:
+    """Say what may stand at a key that holds other keys."""
+    names = ", ".join(CHILDREN.get(key, ()))
+    text = f"a mapping of {names}" if names else "a mapping"
+    forms = KEYS[key].forms
+    return f"{text}, or {forms}" if forms else text
+
+
 def _elsewhere(name: str) -> str | None:
     if name in _SYNONYMS:
         return _SYNONYMS[name]

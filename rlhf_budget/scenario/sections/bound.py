@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rlhf_budget.scenario import assumptions
 from rlhf_budget.scenario.keys import KEYS, POLICIES
 from rlhf_budget.scenario.sections.common import present, scaled_number
+from rlhf_budget.scenario.suggestions import allowed_mapping
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario.reading import Reader
@@ -47,7 +48,8 @@ def _check_policy(reader: Reader, policy: str | None) -> None:
             key = f"bound.{name}"
             if other == policy and not reader.has(key):
                 rules = KEYS[key]
-                reader.problem(key, "nothing", f"{rules.allowed}, with policy {policy}")
+                allowed = rules.allowed if rules.kind != "mapping" else allowed_mapping(key)
+                reader.problem(key, "nothing", f"{allowed}, with policy {policy}")
             elif other != policy and reader.has(key):
                 reader.problem(key, f"{name} with policy {policy}", f"policy: {other} beside it")
 

@@ -9,6 +9,7 @@ from rlhf_budget.scenario import assumptions
 from rlhf_budget.scenario.keys import KEYS
 from rlhf_budget.scenario.reading import UNKNOWN, shown
 from rlhf_budget.scenario.sections.common import is_mapping, present, scaled_number
+from rlhf_budget.scenario.suggestions import allowed_mapping
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario.reading import Reader
@@ -40,7 +41,7 @@ def read_reward_model(
         return VERIFIABLE
     if not isinstance(value, dict):
         found = shown(value) if reader.has("reward_model") else "nothing"
-        reader.problem("reward_model", found, KEYS["reward_model"].allowed)
+        reader.problem("reward_model", found, allowed_mapping("reward_model"))
         return {}
     values = present(
         coverage_kind=reader.word("reward_model.coverage_kind"),
@@ -55,22 +56,24 @@ def read_reward_model(
 
 
 def _read_coverage(reader: Reader, kl: float | None) -> float | None:
-    coverage: float | None = None
-    if reader.has("reward_model.chi2"):
-        if reader.has("reward_model.coverage"):
-            allowed = "coverage or chi2, one of them (coverage = sqrt(1 + chi2))"
-            reader.problem("reward_model.chi2", "chi2 beside coverage", allowed)
-            return None
-        if reader.get("reward_model.chi2") == UNKNOWN:
-            reader.problem("reward_model.chi2", UNKNOWN, "a number >= 0, or coverage: unknown")
-            return None
-        chi2 = reader.number("reward_model.chi2")
-        coverage = None if chi2 is None else math.sqrt(1 + chi2)
-    elif reader.get("reward_model.coverage") == UNKNOWN:
+    has_chi2 = reader.has("reward_model.chi2")
+    chi2 = _read_chi2(reader) if has_chi2 else None
+    if reader.get("reward_model.coverage") == UNKNOWN:
         coverage = _unknown_coverage(reader, kl)
     else:
         coverage = reader.number("reward_model.coverage")
-    return coverage
+    if has_chi2 and reader.has("reward_model.coverage"):
+        allowed = "coverage or chi2, one of them (coverage = sqrt(1 + chi2))"
+        reader.problem("reward_model.chi2", "chi2 beside coverage", allowed)
+    return coverage if chi2 is None else math.sqrt(1 + chi2)
+
+
+def _read_chi2(reader: Reader) -> float | None:
+    if reader.get("reward_model.chi2") == UNKNOWN:
+        reader.problem("reward_model.chi2", UNKNOWN, "a number >= 0, or coverage: unknown")
+        return None
+    chi2: float | None = reader.number("reward_model.chi2")
+    return chi2
 
 
 def _unknown_coverage(reader: Reader, kl: float | None) -> float | None:

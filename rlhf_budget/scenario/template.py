@@ -1,0 +1,36 @@
+"""Starter scenarios: what ``init`` writes."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Final, Literal, get_args
+
+Preset = Literal["rlhf", "verifiable", "existing-reward-model"]
+
+PRESETS: Final[tuple[Preset, ...]] = get_args(Preset)
+"""Names of the starter scenarios; the first is the default."""
+
+
+def template(preset: Preset = "rlhf") -> str:
+    """Return a commented starter scenario, which plans as it is.
+
+    Parameters
+    ----------
+    preset
+        ``rlhf`` buys labels for a reward model, ``verifiable`` has a programmatic reward, and
+        ``existing-reward-model`` a reward model that is finished.
+
+    Returns
+    -------
+    str
+        YAML text.
+
+    Raises
+    ------
+    ValueError
+        For a preset that does not exist.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+    file = resources.files("rlhf_budget.scenario") / "templates" / f"{preset}.yaml"
+    return file.read_text(encoding="utf-8")
