@@ -1,0 +1,70 @@
+"""Plan prompts, rollouts, preference labels and the KL clip threshold of an RLHF run.
+
+The public names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlhf_budget.bound import Allocation, Bound, evaluate
+    from rlhf_budget.errors import (
+        CalibrationError,
+        FileAccessError,
+        InfeasibleError,
+        LogError,
+        MissingExtraError,
+        RlhfBudgetError,
+        ScenarioError,
+        UnreachableTargetError,
+    )
+    from rlhf_budget.planner import plan, plan_many
+    from rlhf_budget.results import Plan
+    from rlhf_budget.scenario import Scenario, load_scenario
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Allocation",
+    "Bound",
+    "CalibrationError",
+    "FileAccessError",
+    "InfeasibleError",
+    "LogError",
+    "MissingExtraError",
+    "Plan",
+    "RlhfBudgetError",
+    "Scenario",
+    "ScenarioError",
+    "UnreachableTargetError",
+    "__version__",
+    "evaluate",
+    "load_scenario",
+    "plan",
+    "plan_many",
+]
+
+_HOME = {
+    "Allocation": "bound",
+    "Bound": "bound",
+    "Plan": "results",
+    "Scenario": "scenario",
+    "evaluate": "bound",
+    "load_scenario": "scenario",
+    "plan": "planner",
+    "plan_many": "planner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,17 +13,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from rlhf_budget.scenario.models import BoundSettings, Limits, Scenario, Sgd
     from rlhf_budget.tails import Tail
 
-    Number = float | NDArray[np.float64]
-
+Number = float | NDArray[np.float64]
 LabelKind = Literal["none", "behaviour", "current"]
 
 
@@ -199,8 +197,9 @@ def reward_error(constants: Constants, m: Number) -> Number:
         return c.error_floor + 0.0 * m
     labels = c.existing_labels + m
     worst = np.square(c.reward_range)
-    curve = c.error_floor + c.error_scale * np.maximum(labels, 1e-300) ** -c.error_exponent
-    return np.where(labels > 0, np.minimum(worst, curve), worst)
+    some = labels > 0
+    curve = c.error_floor + c.error_scale * np.where(some, labels, 1.0) ** -c.error_exponent
+    return np.where(some, np.minimum(worst, curve), worst)
 
 
 def coverage(constants: Constants, m: Number) -> Number:
@@ -212,7 +211,7 @@ def coverage(constants: Constants, m: Number) -> Number:
     if c.label_kind != "current":
         return c.coverage + 0.0 * m
     labels = c.existing_labels + m
-    share = np.where(labels > 0, m / np.maximum(labels, 1e-300), 0.0)
+    share = m / np.where(labels > 0, labels, 1.0)
     return c.coverage / np.sqrt(1.0 + share * (c.coverage - 1.0) * (c.coverage + 1.0))
 
 
@@ -277,7 +276,7 @@ def stack(constants: Sequence[Constants]) -> Constants:
     return Constants(constants[0].concentration, constants[0].label_kind, **columns)
 
 
-def take(constants: Constants, index: NDArray[np.int64]) -> Constants:
+def take(constants: Constants, index: NDArray[np.int64] | slice) -> Constants:
     """Select scenarios by index: arrays of shape (S,) become arrays of ``index``'s shape."""
     names = [name for name in Constants.__slots__ if name not in {"concentration", "label_kind"}]
     columns = {name: getattr(constants, name)[index] for name in names}

@@ -1,7 +1,8 @@
 """Scenarios as monotone problems over (rollouts per prompt, prompts).
 
-Within a budget, prompts and rollouts lower the sampling error while the labels that are left shrink:
-``F = G(n, K) + ρ(m(n, K))``. For a target ε the cost is ``spend(n, K) + c_label·ρ⁻¹(ε − G(n, K))``.
+Within a budget, prompts and rollouts lower the sampling error while the labels that are left
+shrink: ``F = G(n, K) + ρ(m(n, K))``. For a target ε the cost is ``spend(n, K)`` and what
+``ρ⁻¹(ε − G(n, K))`` labels cost.
 Both are a decreasing plus an increasing function of n and of K (docs/theory.md, certified optimum).
 Rows are the allowed K in ascending order; x is n.
 """
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rlhf_budget.bound import Constants
+    from rlhf_budget.bound import Constants, Number
     from rlhf_budget.scenario.models import Limits, Scenario
     from rlhf_budget.tails import Tail
 
@@ -120,7 +121,7 @@ def _label_limits(limits: Limits) -> tuple[int, int]:
 def _undominated(
     constants: Constants, prices: Prices, rollouts: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """Values of K that can be best: the least where K teaches nothing, the most where it is free."""
+    """Values of K that can be best: the least where K teaches nothing, the most where free."""
     c = constants
     if c.concentration == "prompt_mean" or (
         c.concentration == "bernstein" and c.rollout_variance == 0
@@ -149,7 +150,9 @@ class _Arrays:
 
 def _arrays(cases: Sequence[Case]) -> _Arrays:
     rows = max(len(case.rollouts) for case in cases)
-    table = np.array([case.rollouts + case.rollouts[-1:] * (rows - len(case.rollouts)) for case in cases])
+    table = np.array(
+        [case.rollouts + case.rollouts[-1:] * (rows - len(case.rollouts)) for case in cases]
+    )
     money = {
         name: np.array([case.prices.to_currency(getattr(case.prices, name)) for case in cases])
         for name in ("fixed", "acquisition", "prefill", "rollout", "label")
@@ -344,14 +347,14 @@ class TargetProblem(_Problem):
         """The cost at exactly x prompts with the fewest labels that reach the target."""
         case, K = self.cases[group], self.cases[group].rollouts[row]
         room = float(self.targets[group]) - case.sampling(x, K)[0]
-        m = _fewest_labels(case, room)
+        m = fewest_labels(case, room)
         if m is None:
             return WORST
         units = case.prices.spend(x, K) + case.prices.label * m
         return Candidate(case.prices.to_currency(units), (units, x, K, m))
 
 
-def _fewest_labels(case: Case, room: float) -> int | None:
+def fewest_labels(case: Case, room: float) -> int | None:
     """The least m with ``ρ(m) ≤ room``, or None."""
     low, high = case.labels
     if case.shift(high) > room:
@@ -365,9 +368,7 @@ def _fewest_labels(case: Case, room: float) -> int | None:
     return low
 
 
-def labels_needed(
-    constants: Constants, room: Floats, least: Floats, most: Floats
-) -> Floats:
+def labels_needed(constants: Constants, room: Floats, least: Floats, most: Floats) -> Floats:
     """The labels that bring ``ρ`` down to ``room``, from below; infinite where none do.
 
     Parameters
@@ -382,21 +383,43 @@ def labels_needed(
     Returns
     -------
     ndarray of shape (points,)
-        Never above the exact count, and within one label of it (or 1e-9 of it if that is more).
+        Never above the exact count, and within 1e-12 of it or one label.
     """
-    low = np.broadcast_to(least, room.shape).astype(np.float64)
-    high = np.broadcast_to(most, room.shape).astype(np.float64)
-    unreachable = formulas.reward_shift(constants, high) > room
-    enough = formulas.reward_shift(constants, low) <= room
-    for _ in range(60):
-        wide = ratio = (high + 1.0) / (low + 1.0)
-        middle = np.floor(np.where(ratio > 4.0, np.sqrt((low + 1.0) * (high + 1.0)), 0.5 * (low + high)))
-        fits = formulas.reward_shift(constants, middle) <= room
-        high, low = np.where(fits, middle, high), np.where(fits, low, middle)
-        if (wide - 1.0 < 1e-9).all() or (high - low <= 1.0).all():
+    c = constants
+    fresh = c.label_kind == "current"
+    room = np.maximum(room, 0.0)
+    inflation = 1.0 if fresh else np.square(c.coverage)
+    square = np.square(room)
+    old = square * (1.0 - c.coverage**-2.0) * c.existing_labels if fresh else 0.0 * room
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        spare = square - inflation * c.error_floor
+        spare = spare + 4.0 * ROUNDING * square + 1e-300
+        count = _least_count(spare, inflation * c.error_scale, c.error_exponent, old)
+        if fresh:
+            above = square * (1.0 + 4.0 * ROUNDING) - np.square(c.reward_range)
+            count = np.where(above > 0.0, np.fmin(count, old / above), count)
+        count = np.ceil(count * (1.0 - 1e-12) - c.existing_labels - 1e-9)
+    count = np.clip(np.where(np.isnan(count), math.inf, count), least, most)
+    enough = formulas.reward_shift(c, least) <= room
+    unreachable = formulas.reward_shift(c, most) > room
+    return np.where(unreachable, math.inf, np.where(enough, least, count))
+
+
+def _least_count(spare: Floats, scale: Number, exponent: Number, old: Floats) -> Floats:
+    """The least t with ``scale·t^−exponent + old/t ≤ spare``, from below.
+
+    The left side less ``spare`` is convex and decreasing in ``ln t``, so Newton's method from the
+    left stays on the left of the root (docs/theory.md, least cost for a target).
+    """
+    log = np.maximum(np.log(scale / spare) / exponent, np.log(old / spare))
+    for _ in range(12):
+        first, second = scale * np.exp(-exponent * log), old * np.exp(-log)
+        step = (first + second - spare) / (exponent * first + second)
+        step = np.where(step > 0.0, step, 0.0)
+        log = log + step
+        if not (step > 1e-14 * np.maximum(1.0, np.abs(log))).any():
             break
-    needed = np.where(enough, low, np.minimum(low + 1.0, high))
-    return np.where(unreachable, math.inf, needed)
+    return np.exp(log)
 
 
 def _tables(cases: Sequence[Case]) -> tuple[Integers, int]:
@@ -420,4 +443,6 @@ def target_problem(cases: Sequence[Case], targets: Sequence[float]) -> TargetPro
     """Cases of one concentration and label kind, each with its own target."""
     which, count = _tables(cases)
     tables: tuple[PenaltyTable | None, ...] = (None,) * count
-    return TargetProblem(tuple(cases), _arrays(cases), which, tables, np.array(targets, dtype=np.float64))
+    return TargetProblem(
+        tuple(cases), _arrays(cases), which, tables, np.array(targets, dtype=np.float64)
+    )

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from rlhf_budget.bound import Allocation, Bound
-from rlhf_budget.money import Cost
-
 if TYPE_CHECKING:
+    from rlhf_budget.bound import Allocation, Bound
+    from rlhf_budget.money import Cost
     from rlhf_budget.scenario.models import Scenario
 
 Status = Literal["optimal", "not_proved"]

@@ -114,8 +114,8 @@ def minimise(
     """
     incumbents = _Incumbents(problem, groups)
     floor = np.full(groups, math.inf)
-    boxes = split(_within_reach(problem, boxes), row_parts=10, parts=14)
-    boxes = _within_reach(problem, boxes)
+    boxes = split(within_reach(problem, boxes), row_parts=10, parts=14)
+    boxes = within_reach(problem, boxes)
     while boxes.group.size:
         problem = incumbents.problem = problem.focused(boxes)
         group, single = boxes.group, boxes.row_low == boxes.row_high
@@ -130,7 +130,7 @@ def minimise(
         keep = lower < incumbents.value[group] * (1.0 - FINEST_GAP)
         keep &= ~_spent(incumbents, group, np.where(keep, lower, math.inf), tolerance)[group]
         np.minimum.at(floor, group[~keep], lower[~keep])
-        boxes = _within_reach(problem, _refine(boxes.select(keep)))
+        boxes = within_reach(problem, refine(boxes.select(keep)))
     return tuple(
         Search(candidate, min(candidate.value, float(low)), int(count))
         for candidate, low, count in zip(
@@ -182,7 +182,8 @@ def _spent(
     return (proved & costly) | (incumbents.evaluations.sum() > MOST_EVALUATIONS)
 
 
-def _refine(boxes: Boxes) -> Boxes:
+def refine(boxes: Boxes) -> Boxes:
+    """Split boxes of several rows in both directions, single rows finely in x."""
     wide = boxes.row_low < boxes.row_high
     return _join(
         split(boxes.select(wide), row_parts=3, parts=3),
@@ -219,7 +220,8 @@ def _edges(low: Integers, high: Integers, parts: int) -> Integers:
     return np.clip(edges, low, high + 1)
 
 
-def _within_reach(problem: MonotoneProblem, boxes: Boxes) -> Boxes:
+def within_reach(problem: MonotoneProblem, boxes: Boxes) -> Boxes:
+    """Cut boxes at what their first row can reach; drop those beyond it."""
     high = np.minimum(boxes.high, problem.reach(boxes.group, boxes.row_low))
     return boxes._replace(high=high).select(boxes.low <= high)
 

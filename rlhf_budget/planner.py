@@ -1,0 +1,103 @@
+"""From a scenario to a plan: a certified optimum with what a person needs to act on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rlhf_budget.binding import binding
+from rlhf_budget.errors import Problem, RlhfBudgetError, ScenarioError
+from rlhf_budget.insight import alternatives, assumed, closed_form, current
+from rlhf_budget.marginal import marginal, sensitivity
+from rlhf_budget.near_optimal import near_optimal
+from rlhf_budget.notices import notices
+from rlhf_budget.optimum import TOLERANCE, Optimum, least_cost, optimise, optimise_many
+from rlhf_budget.results import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rlhf_budget.scenario.models import Scenario
+
+
+def plan(
+    scenario: Scenario, *, tolerance: float = TOLERANCE, target_bound: float | None = None
+) -> Plan:
+    """Find the best allocation of a scenario's budget, with a proof.
+
+    Parameters
+    ----------
+    scenario
+        Constants, prices, limits and budget.
+    tolerance
+        Relative gap at which the answer counts as proved.
+    target_bound
+        Instead of spending the budget, find the least money that brings the bound down to this
+        (reward units).
+
+    Returns
+    -------
+    Plan
+        The allocation, its bound and cost, the certificate, and what surrounds them.
+
+    Raises
+    ------
+    ScenarioError
+        Where the scenario has no budget and no target is given.
+    InfeasibleError
+        Where nothing within the limits fits the budget.
+    UnreachableTargetError
+        Where no budget reaches the target.
+
+    Examples
+    --------
+    >>> from rlhf_budget import load_scenario, plan
+    >>> plan(load_scenario("scenario.yaml")).allocation.prompts  # doctest: +SKIP
+    748600
+    """
+    if target_bound is not None:
+        return _surround(least_cost(scenario, target_bound, tolerance=tolerance), tolerance)
+    _require_budget(scenario)
+    return _surround(optimise(scenario, tolerance=tolerance), tolerance)
+
+
+def plan_many(
+    scenarios: Sequence[Scenario], *, tolerance: float = TOLERANCE
+) -> tuple[Optimum | RlhfBudgetError, ...]:
+    """Optimise many scenarios at once: the same numbers as :func:`plan` one by one, much sooner.
+
+    Returns
+    -------
+    tuple
+        For each scenario, in order, its certified optimum, or the error that :func:`plan` raises.
+    """
+    for scenario in scenarios:
+        _require_budget(scenario)
+    return optimise_many(scenarios, tolerance=tolerance)
+
+
+def _require_budget(scenario: Scenario) -> None:
+    if scenario.budget is None:
+        missing = Problem("budget", "nothing", "a positive amount of money, or a target bound")
+        raise ScenarioError((missing,))
+
+
+def _surround(optimum: Optimum, tolerance: float) -> Plan:
+    slope = marginal(optimum)
+    return Plan(
+        scenario=optimum.scenario,
+        status=optimum.status,
+        allocation=optimum.allocation,
+        bound=optimum.bound,
+        cost=optimum.cost,
+        certificate=optimum.certificate,
+        closed_form=closed_form(optimum),
+        alternatives=alternatives(optimum, tolerance),
+        binding=binding(optimum, tolerance),
+        marginal=slope,
+        near_optimal=near_optimal(optimum) if optimum.target is None else None,
+        sensitivity=sensitivity(optimum, slope.bound_per_currency),
+        assumed=assumed(optimum, tolerance),
+        current=current(optimum),
+        target=optimum.target,
+        warnings=notices(optimum),
+    )
