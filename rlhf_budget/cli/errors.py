@@ -1,0 +1,135 @@
+"""What a user sees when something goes wrong, and the exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from rlhf_budget.errors import (
+    CalibrationError,
+    FileAccessError,
+    InfeasibleError,
+    LogError,
+    MissingExtraError,
+    RlhfBudgetError,
+    ScenarioError,
+    UnreachableTargetError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rlhf_budget.errors import Problem
+
+USAGE = 2
+INFEASIBLE = 3
+FILE = 4
+INTERNAL = 70
+"""A mistake of ours (EX_SOFTWARE), told apart from every answer."""
+INTERRUPTED = 130
+
+_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (ScenarioError, USAGE),
+    (CalibrationError, USAGE),
+    (MissingExtraError, USAGE),
+    (InfeasibleError, INFEASIBLE),
+    (UnreachableTargetError, INFEASIBLE),
+    (LogError, FILE),
+    (FileAccessError, FILE),
+    (OSError, FILE),
+)
+
+# Typer brings its own copy of Click or imports Click, by version: this finds the class in both.
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def report(error: Exception, arguments: Sequence[str]) -> int:
+    """Tell an error on standard error and return the exit code.
+
+    With ``--format json`` it is one ERR object; with ``--debug`` its traceback comes first.
+    """
+    usage = isinstance(error, UsageError)
+    if "--debug" in arguments and not usage:
+        traceback.print_exception(error)
+    if wants_json(arguments):
+        _print_json(error)
+    elif usage:
+        _print_usage(error)
+    else:
+        _print_plain(error)
+    return USAGE if usage else exit_code(error)
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code that an exception stands for."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), INTERNAL)
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether ``--format json`` was given, even where the rest cannot be parsed."""
+    return any(
+        argument in {"--format=json", "-fjson", "-f=json"}
+        or (argument in {"--format", "-f"} and following == "json")
+        for argument, following in zip(arguments, [*arguments[1:], ""], strict=True)
+    )
+
+
+def _print_json(error: Exception) -> None:
+    from rlhf_budget.report.data import error_dict, json_text
+
+    entry = error_dict(error)
+    if isinstance(error, UsageError):
+        entry |= {"code": "usage", "message": _usage_message(error)}
+    elif not isinstance(error, RlhfBudgetError):
+        entry |= {"code": "file-access" if isinstance(error, OSError) else "internal"}
+    sys.stderr.write(json_text(entry))
+
+
+def _usage_message(error: Any) -> str:
+    message: str = error.format_message()
+    return message
+
+
+def _print_usage(error: Any) -> None:
+    _print_lines(f"{_usage_message(error)}", [])
+    if error.ctx is not None:
+        sys.stderr.write(
+            f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n"
+        )
+
+
+def _print_plain(error: Exception) -> None:
+    if isinstance(error, ScenarioError):
+        number = len(error.problems)
+        head = "1 problem" if number == 1 else f"{number} problems"
+        _print_lines(f"{head} in the scenario", [_place(problem) for problem in error.problems])
+    elif isinstance(error, (RlhfBudgetError, OSError)):
+        _print_lines(str(error), [])
+    else:
+        _print_lines(
+            f"unexpected {type(error).__name__}: {error}. This is a mistake in rlhf-budget: please "
+            "report it, with what --debug prints.",
+            [],
+        )
+
+
+def _place(problem: Problem) -> tuple[str, str]:
+    """Where a problem is, and what it is."""
+    where = ":".join(str(part) for part in (problem.file, problem.line) if part is not None)
+    place = "  ".join(part for part in (where, problem.key) if part)
+    return place, f"found {problem.found}; allowed: {problem.allowed}"
+
+
+def _print_lines(head: str, places: Sequence[tuple[str, str]]) -> None:
+    from rich.text import Text
+
+    from rlhf_budget.report.terminal import make_console
+
+    console = make_console(sys.stderr)
+    console.print(Text.assemble(("error", "bold red"), ": ", head), soft_wrap=True)
+    for place, what in places:
+        console.print(Text.assemble("  ", (place, "bold")), soft_wrap=True)
+        console.print(Text(f"      {what}"), soft_wrap=True)

@@ -1,0 +1,74 @@
+"""Options that several commands share: one place for names, help and completion."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+
+
+def _quiet(context: typer.Context, value: bool) -> bool:
+    return value or bool(context.find_root().params.get("quiet"))
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
+def _positive(value: float | None) -> float | None:
+    if _finite(value) is not None and value is not None and value <= 0:
+        raise typer.BadParameter(f"{value:g} is not above 0.")
+    return value
+
+
+ScenarioFile = Annotated[
+    str, typer.Argument(metavar="FILE", help="Scenario file; - reads standard input.", show_default=False)
+]
+ScenarioName = Annotated[
+    str | None,
+    typer.Option("--scenario", metavar="NAME", help="Apply one of the file's named scenarios."),
+]
+SetValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a constant, as in costs.label=0.2. Repeatable."
+    ),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", "-f", help="How to print; default table, or by --output's suffix."),
+]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write to a file, whole or not at all."),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(min=0.0, callback=_finite, help="Relative gap at which a plan counts as proved."),
+]
+TargetBound = Annotated[
+    float | None,
+    typer.Option(
+        callback=_positive, metavar="X", help="Find the least budget that brings the bound to X."
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes to use.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", callback=_quiet, help="Print results and errors only.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")]
+"""Takes no part in a command: the handler of errors looks for it among the arguments."""

@@ -1,0 +1,38 @@
+"""``rlhf-budget plan``."""
+
+from __future__ import annotations
+
+from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
+from rlhf_budget.cli.output import Answer, send
+
+
+def plan(
+    file: options.ScenarioFile,
+    scenario: options.ScenarioName = None,
+    set_: options.SetValues = None,
+    target_bound: options.TargetBound = None,
+    tolerance: options.Tolerance = 1e-6,
+    format_: options.FormatOption = None,
+    output: options.Output = None,
+    quiet: options.Quiet = False,
+    _debug: options.Debug = False,
+) -> None:
+    """Find the best allocation within the budget, and prove it.
+
+    With --target-bound, find the least budget that reaches a bound instead.
+    """
+    from rlhf_budget import planner
+    from rlhf_budget.report.plan_document import plan_document
+    from rlhf_budget.scenario import load_scenario
+
+    loaded = load_scenario(
+        file, scenario=scenario, set_values=set_ or (), budget_required=target_bound is None
+    )
+    found = planner.plan(loaded, tolerance=tolerance, target_bound=target_bound)
+    answer = Answer(
+        command="plan",
+        document=lambda: plan_document(found),
+        data=found.to_dict,
+        rows=lambda: [found.to_dict()],
+    )
+    send(answer, format_, output, quiet=quiet)

@@ -1,0 +1,110 @@
+"""``rlhf-budget simulate``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rlhf_budget.cli.errors import INTERRUPTED
+from rlhf_budget.cli.options import (
+    Debug,
+    FormatOption,
+    Output,
+    Quiet,
+    ScenarioFile,
+    ScenarioName,
+    Seed,
+    SetValues,
+)
+from rlhf_budget.cli.output import Answer, notice, send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Constants(str, Enum):
+    """Whose constants the bound uses."""
+
+    TRUE = "true"
+    SCENARIO = "scenario"
+
+
+def simulate(
+    file: ScenarioFile,
+    scenario: ScenarioName = None,
+    set_: SetValues = None,
+    worlds: Annotated[int, typer.Option(min=1, help="Random worlds to try.")] = 50,
+    replicates: Annotated[int, typer.Option(min=1, help="Estimates in each world.")] = 200,
+    constants: Annotated[
+        Constants,
+        typer.Option(help="Whose constants the bound uses: each world's own, or the scenario's."),
+    ] = Constants.TRUE,
+    seed: Seed = 0,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes to use; all processors by default.", show_default=False
+        ),
+    ] = None,
+    format_: FormatOption = None,
+    output: Output = None,
+    quiet: Quiet = False,
+    _debug: Debug = False,
+) -> None:
+    """Try the plan and its rivals in worlds where the true error is known.
+
+    Ctrl-C prints what is done so far.
+    """
+    from rlhf_budget import simulation
+    from rlhf_budget.report.simulation_document import simulation_document, simulation_rows
+    from rlhf_budget.scenario import load_scenario
+
+    loaded = load_scenario(file, scenario=scenario, set_values=set_ or ())
+    with _progress(worlds, quiet=quiet) as on_world:
+        found = simulation.simulate(
+            loaded,
+            worlds=worlds,
+            replicates=replicates,
+            seed=seed,
+            constants=constants.value,
+            jobs=jobs or _processors(),
+            on_world=on_world,
+        )
+    answer = Answer(
+        command="simulate",
+        document=lambda: simulation_document(found),
+        data=found.to_dict,
+        rows=lambda: simulation_rows(found),
+    )
+    send(answer, format_, output, quiet=quiet)
+    if found.interrupted:
+        done, asked = found.worlds.completed, found.worlds.requested
+        notice(f"Interrupted after {done} of {asked} worlds.", quiet=quiet)
+        raise typer.Exit(INTERRUPTED)
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _progress(worlds: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Show a bar on standard error while it is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import Progress
+
+    from rlhf_budget.report.terminal import make_console
+
+    with Progress(console=make_console(sys.stderr), transient=True) as progress:
+        task = progress.add_task("Trying worlds", total=worlds)
+        yield lambda done: progress.update(task, completed=done)

@@ -1,0 +1,108 @@
+"""A result as a neutral document: titles, tables of raw values, notes.
+
+Builders turn results into documents; renderers turn documents into text. Values stay raw here:
+rounding happens in the renderers, by the format that each column or row names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Format = Literal["text", "integer", "money", "significant", "percent", "signed_percent"]
+"""How the numbers of a column or row are written; ``percent`` takes fractions."""
+
+Kind = Literal["text", "note", "warning", "good", "bad"]
+"""What a paragraph is: plain text, an aside, a warning, a verdict that is good or bad."""
+
+Value = str | int | float | bool | None
+Cell = Value | tuple[Value, ...]
+"""A raw value, or a range of two; None is an empty cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table."""
+
+    title: str
+    """Heading, with the unit where there is one."""
+    format: Format = "text"
+    """How its values are written, unless the row says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table."""
+
+    cells: tuple[Cell, ...]
+    """Raw values, as many as there are columns."""
+    format: Format | None = None
+    """How the numbers of this row are written; None: as their columns say."""
+    emphasis: bool = False
+    """True for a row to look at first, such as a total."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of raw values; the first column names the rows."""
+
+    columns: tuple[Column, ...]
+    """Columns, from left to right."""
+    rows: tuple[Row, ...]
+    """Rows, from top to bottom."""
+    turns: bool = False
+    """True where rows and columns may change places on a narrow terminal."""
+    emphasis: int | None = None
+    """Index of the column to look at first; None for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """A few sentences."""
+
+    text: str
+    """What is said."""
+    kind: Kind = "text"
+    """What it is."""
+    label: str = ""
+    """A name to put before it, such as a warning's code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A titled part of a document."""
+
+    title: str
+    """Heading; empty for none."""
+    parts: tuple[Table | Paragraph, ...]
+    """Tables and paragraphs in reading order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole answer."""
+
+    title: str
+    """What it is about."""
+    verdict: Paragraph
+    """The answer in one line."""
+    sections: tuple[Section, ...]
+    """The rest, most important first."""
+
+
+def turned(table: Table) -> Table:
+    """Exchange rows and columns: what a row said of its format, its column says then."""
+    first, *others = table.columns
+    columns = (
+        Column(first.title),
+        *(Column(str(row.cells[0]), row.format or "text") for row in table.rows),
+    )
+    rows = tuple(
+        Row(
+            (column.title, *(row.cells[index] for row in table.rows)),
+            emphasis=index == table.emphasis,
+        )
+        for index, column in enumerate(others, start=1)
+    )
+    marked = next((i for i, row in enumerate(table.rows, start=1) if row.emphasis), None)
+    return replace(table, columns=columns, rows=rows, emphasis=marked)

@@ -1,0 +1,288 @@
+"""A plan as a document: what a person needs to see, most important first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+from rlhf_budget.report.numbers import percent, significant
+from rlhf_budget.report.plan_words import current_words, near_words, proof, reasons, verdict
+from rlhf_budget.report.words import (
+    INEQUALITIES,
+    buys_labels,
+    confidence,
+    guesses,
+    leaf,
+    listing,
+    mark,
+)
+
+if TYPE_CHECKING:
+    from rlhf_budget.bound import Allocation
+    from rlhf_budget.money import Cost
+    from rlhf_budget.report.document import Cell, Format
+    from rlhf_budget.results import AssumedConstant, Plan
+
+MOST_SENSITIVITIES = 6
+"""Constants shown in the table; JSON has them all."""
+LEAST_ELASTICITY = 0.005
+"""Constants that move the bound less than this are not shown."""
+
+
+def plan_document(plan: Plan) -> Document:
+    """Arrange a plan for reading."""
+    sections = (
+        _allocation(plan),
+        _bound(plan),
+        _money(plan),
+        Section("Why", tuple(Paragraph(text) for text in reasons(plan))),
+        _sensitivity(plan),
+        _alternatives(plan),
+        _uncertain(plan),
+        Section("Proof", (Paragraph(proof(plan)),)),
+        _warnings(plan),
+    )
+    return Document(plan.scenario.name, verdict(plan), tuple(s for s in sections if s.parts))
+
+
+# --- the decisions -------------------------------------------------------------------------------
+
+
+def _allocation(plan: Plan) -> Section:
+    near, current = plan.near_optimal, plan.current
+    done = current.allocation if current else None
+    columns = [Column(""), Column("plan")]
+    columns += [Column(f"within {100 * near.within:g} %")] if near else []
+    columns += [Column("current")] if current else []
+
+    def row(title: str, format_: Format, *cells: Cell, emphasis: bool = False) -> Row:
+        value, around, now = cells
+        optional = ((around,) if near else ()) + ((now,) if current else ())
+        return Row((title, value, *optional), format_, emphasis)
+
+    rows = [
+        row(title, format_, getattr(plan.allocation, name), _of(near, name), _of(done, name))
+        for title, name, format_ in _decisions(plan)
+    ]
+    cost, now = plan.cost.total, current.cost.total if current else None
+    range_ = (near.least_cost, cost) if near else None
+    rows.append(row(f"cost, {plan.scenario.currency}", "money", cost, range_, now))
+    bound = current.bound.total if current else None
+    rows.append(row("bound", "significant", plan.bound.total, None, bound, emphasis=True))
+    notes = [Paragraph(current_words(plan, current))] if current else []
+    words = near_words(plan)
+    notes += [Paragraph(words, "note")] if words else []
+    return Section("Allocation", (Table((*columns,), (*rows,), emphasis=1), *notes))
+
+
+def _decisions(plan: Plan) -> list[tuple[str, str, Format]]:
+    """Title, field and format of each decision that there is to make."""
+    decisions: list[tuple[str, str, Format]] = [
+        ("prompts", "prompts", "integer"),
+        ("rollouts per prompt", "rollouts_per_prompt", "integer"),
+        ("rollouts in all", "rollouts", "integer"),
+    ]
+    if buys_labels(plan.scenario):
+        decisions.append(("labels to buy", "labels", "integer"))
+    if plan.allocation.clip_threshold is not None:
+        decisions.append(("clip threshold, nats", "clip_threshold", "significant"))
+    return decisions
+
+
+def _of(part: object, name: str) -> Cell:
+    """The field of an optional part, empty where the part or the field is missing."""
+    value: Cell = getattr(part, name, None)
+    return value
+
+
+# --- the bound -----------------------------------------------------------------------------------
+
+
+def _bound(plan: Plan) -> Section:
+    bound, current = plan.bound, plan.current and plan.current.bound
+    columns = [Column(""), Column("plan", "significant"), Column("share", "percent")]
+    columns += [Column("current", "significant")] if current else []
+
+    def row(name: str, key: str, *, emphasis: bool = False) -> Row:
+        value: float = getattr(bound, key)
+        share = value / bound.total if bound.total > 0 else None
+        now: tuple[float, ...] = (getattr(current, key),) if current else ()
+        return Row((name, value, share, *now), emphasis=emphasis)
+
+    rows = [row("sampling: finitely many prompts and rollouts", "sampling")]
+    if plan.scenario.reward_model != "verifiable":
+        rows.append(row("reward shift: error of the reward model", "reward_shift"))
+    if plan.allocation.clip_threshold is not None:
+        rows.append(row("KL clipping: bias of the clipped log-ratio", "kl_clipping"))
+    rows.append(row("total", "total", emphasis=True))
+    rows.append(row("of which no budget removes", "irreducible"))
+    table = Table((*columns,), (*rows,))
+    return Section(
+        "What the bound is made of (reward units)", (table, Paragraph(_meaning(plan), "note"))
+    )
+
+
+def _meaning(plan: Plan) -> str:
+    bound, scenario = plan.bound, plan.scenario
+    text = (
+        f"With probability {confidence(scenario)} the estimated objective is off by at most the "
+        "total."
+    )
+    behind = []
+    if scenario.reward_model != "verifiable":
+        behind.append(f"coverage {significant(bound.coverage)}")
+        behind.append(f"mean squared reward error {significant(bound.reward_error)}")
+    if bound.clipped_share is not None:
+        behind.append(f"{percent(bound.clipped_share)} of responses clipped")
+    if bound.policy_complexity:
+        behind.append(f"{significant(bound.policy_complexity, digits=3)} nats to choose the policy")
+    return f"{text} Behind the terms: {listing(behind)}." if behind else text
+
+
+# --- the money -----------------------------------------------------------------------------------
+
+
+def _money(plan: Plan) -> Section:
+    cost, current = plan.cost, plan.current and plan.current.cost
+    columns = [Column(""), Column("plan", "money"), Column("share", "percent")]
+    columns += [Column("current", "money")] if current else []
+    names = ["prompts", "rollouts", *(["labels"] if buys_labels(plan.scenario) else [])]
+    names += ["fixed"] if cost.fixed else []
+    names += ["total", "unspent"] if cost.unspent is not None else ["total"]
+    rows = []
+    for name in names:
+        value: float = getattr(cost, name)
+        share = value / cost.total if cost.total > 0 and name != "unspent" else None
+        now: tuple[float, ...] = (getattr(current, name),) if current else ()
+        rows.append(Row((name, value, share, *now), emphasis=name == "total"))
+    return Section(
+        f"Where the money goes ({plan.scenario.currency})", (Table((*columns,), (*rows,)),)
+    )
+
+
+# --- what surrounds the plan ---------------------------------------------------------------------
+
+
+def _sensitivity(plan: Plan) -> Section:
+    title = "What moves the bound most"
+    entries = [entry for entry in plan.sensitivity if abs(entry.elasticity) >= LEAST_ELASTICITY]
+    entries = entries[:MOST_SENSITIVITIES]
+    if not entries:
+        return Section(title, ())
+    marks = [mark(plan, entry.constant) for entry in entries]
+    columns = [Column("constant"), Column("value", "text"), Column("if 1 % more", "signed_percent")]
+    columns += [Column("known?")] if any(marks) else []
+    inputs = plan.scenario.inputs()
+    rows = []
+    for entry, marked in zip(entries, marks, strict=True):
+        value = leaf(inputs, entry.constant)
+        shown = "" if value is None else f"{value:,.6g}"
+        rest = (marked,) if any(marks) else ()
+        rows.append(Row((entry.constant, shown, entry.elasticity / 100.0, *rest)))
+    return Section(title, (Table((*columns,), (*rows,)),))
+
+
+def _alternatives(plan: Plan) -> Section:
+    title = "Under other inequalities"
+    if not plan.alternatives:
+        return Section(title, ())
+    columns = [
+        Column("bound.concentration"),
+        Column("bound", "significant"),
+        Column("prompts", "integer"),
+        Column("rollouts each", "integer"),
+    ]
+    labels = buys_labels(plan.scenario)
+    costs = plan.target is not None
+    columns += [Column("labels", "integer")] if labels else []
+    columns += [Column(f"cost, {plan.scenario.currency}", "money")] if costs else []
+
+    def row(name: str, total: float, a: Allocation, cost: Cost | None) -> Row:
+        cells: list[Cell] = [INEQUALITIES[name], total, a.prompts, a.rollouts_per_prompt]
+        cells += [a.labels] if labels else []
+        cells += [cost.total if cost else None] if costs else []
+        return Row((*cells,), emphasis=name == plan.scenario.bound.concentration)
+
+    rows = [row(plan.scenario.bound.concentration, plan.bound.total, plan.allocation, plan.cost)]
+    rows += [row(o.concentration, o.total, o.allocation, o.cost) for o in plan.alternatives]
+    return Section(title, (Table((*columns,), (*rows,)), *_better_inequality(plan)))
+
+
+def _better_inequality(plan: Plan) -> tuple[Paragraph, ...]:
+    if plan.target is not None:
+        return ()
+    best = min(plan.alternatives, key=lambda other: other.total)
+    if best.total >= plan.bound.total:
+        return ()
+    less = percent(1.0 - best.total / plan.bound.total)
+    return (
+        Paragraph(
+            f"{best.concentration} holds just as surely and is {less} lower: "
+            f"--set bound.concentration={best.concentration} plans with it.",
+            "note",
+        ),
+    )
+
+
+# --- what is not known ---------------------------------------------------------------------------
+
+
+def _uncertain(plan: Plan) -> Section:
+    parts: list[Table | Paragraph] = []
+    if plan.assumed:
+        rows = [row for entry in plan.assumed for row in _ends(plan, entry)]
+        columns = [
+            Column("constant"),
+            Column("value", "text"),
+            Column("prompts", "integer"),
+            Column("rollouts each", "integer"),
+        ]
+        columns += [Column("labels", "integer")] if buys_labels(plan.scenario) else []
+        parts.append(Table((*columns,), (*rows,)))
+        parts.append(Paragraph(_stability(plan), "note"))
+    guessed = guesses(plan.scenario)
+    if guessed:
+        verb = "is a guess" if len(guessed) == 1 else "are guesses"
+        parts.append(Paragraph(f"{listing(guessed)} {verb}, by the scenario's own sources."))
+    return Section("Constants that are not known", (*parts,))
+
+
+def _ends(plan: Plan, entry: AssumedConstant) -> list[Row]:
+    labels = buys_labels(plan.scenario)
+
+    def row(name: str, value: float, a: Allocation | None, *, used: bool) -> Row:
+        if a is None:
+            decided: tuple[Cell, ...] = ("infeasible", None, *((None,) if labels else ()))
+        else:
+            decided = (a.prompts, a.rollouts_per_prompt, *((a.labels,) if labels else ()))
+        return Row((name, f"{value:,.4g}", *decided), emphasis=used)
+
+    return [
+        row(f"{entry.constant} ({entry.kind})", entry.value, plan.allocation, used=True),
+        row("  at its low end", entry.low, entry.allocation_at_low, used=False),
+        row("  at its high end", entry.high, entry.allocation_at_high, used=False),
+    ]
+
+
+def _stability(plan: Plan) -> str:
+    moved = [entry.constant for entry in plan.assumed if _moves(plan, entry)]
+    if not moved:
+        return "The decision is nearly the same at both ends: measuring these can wait."
+    return f"The decision depends on {listing(moved)}: measure that first."
+
+
+def _moves(plan: Plan, entry: AssumedConstant) -> bool:
+    """Whether an end of the range changes a decision by more than a tenth."""
+    for end in (entry.allocation_at_low, entry.allocation_at_high):
+        if end is None:
+            return True
+        for name in ("prompts", "rollouts_per_prompt", "labels"):
+            used, there = getattr(plan.allocation, name), getattr(end, name)
+            if abs(there - used) > 0.1 * max(used, 1):
+                return True
+    return False
+
+
+def _warnings(plan: Plan) -> Section:
+    notices = tuple(Paragraph(notice.message, "warning", notice.code) for notice in plan.warnings)
+    return Section("Warnings", notices)

@@ -1,0 +1,251 @@
+"""What a plan says in sentences: the verdict, the reasons, the proof."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rlhf_budget.report.document import Paragraph
+from rlhf_budget.report.numbers import integer, percent, significant, small_percent
+from rlhf_budget.report.words import (
+    amount,
+    buys_labels,
+    count,
+    least_rollouts,
+    limit_words,
+    listing,
+    purchase,
+)
+
+if TYPE_CHECKING:
+    from rlhf_budget.results import CurrentPlan, Plan
+
+CLEARLY_BELOW = 0.9
+"""A near-optimal plan at this share of the budget or less is worth the headline."""
+AS_GOOD = 5e-4
+"""Relative differences of bounds below this are not worth acting on."""
+NEXT_SHARE = 0.01
+"""The share of the money whose value is told as that of the next money."""
+
+
+# --- the verdict ---------------------------------------------------------------------------------
+
+
+def verdict(plan: Plan) -> Paragraph:
+    """The answer in one line."""
+    if plan.status != "optimal":
+        return Paragraph(f"Not proved to be the best: {_headline(plan)}", "bad")
+    if plan.bound.vacuous:
+        return Paragraph(f"{_headline(plan)} {_no_guarantee(plan)}", "warning")
+    return Paragraph(_headline(plan))
+
+
+def _headline(plan: Plan) -> str:
+    currency, total = plan.scenario.currency, significant(plan.bound.total)
+    if plan.target is not None:
+        least = amount(plan.target.least_cost, currency)
+        return (
+            f"{least} is the least that brings the bound to {significant(plan.target.bound)}: "
+            f"{purchase(plan.allocation, plan.scenario)}."
+        )
+    budget, near = plan.cost.budget or plan.cost.total, plan.near_optimal
+    if near is not None and near.least_cost <= CLEARLY_BELOW * budget:
+        share = f"{100 * near.within:g} %"
+        cheap, whole = amount(near.least_cost, currency), amount(budget, currency)
+        return f"{cheap} of {whole} already reach within {share} of the best bound, {total}."
+    what = purchase(plan.allocation, plan.scenario)
+    return f"Best use of {amount(budget, currency)}: {what}, for a bound of {total}."
+
+
+def _no_guarantee(plan: Plan) -> str:
+    R = significant(plan.scenario.objective.reward_range)
+    return (
+        f"The bound is not below the reward range, {R}: it ranks spending but guarantees nothing."
+    )
+
+
+# --- beside the allocation -----------------------------------------------------------------------
+
+
+def current_words(plan: Plan, current: CurrentPlan) -> str:
+    """What the current allocation wastes, and which limits it breaks."""
+    costs = amount(current.cost.total, plan.scenario.currency)
+    bounds = f"{significant(current.bound.total)} against {significant(plan.bound.total)}"
+    excess = current.excess_relative
+    if excess > AS_GOOD:
+        compared = f"has a bound {percent(excess)} above the plan's ({bounds})"
+    elif excess < -AS_GOOD:
+        compared = f"has a bound {percent(-excess)} below the plan's ({bounds})"
+    else:
+        compared = "is as good as the plan"
+    text = f"The current allocation costs {costs} and {compared}."
+    if not current.violations:
+        return text
+    broken = listing([_violation(key, plan) for key in current.violations])
+    return f"{text} It is outside {broken}."
+
+
+def _violation(key: str, plan: Plan) -> str:
+    if key != "budget":
+        return limit_words(key, plan.scenario)
+    return f"the budget of {amount(plan.cost.budget or 0.0, plan.scenario.currency)}"
+
+
+def near_words(plan: Plan) -> str | None:
+    """What the near-optimal ranges mean, and how to see the cheapest such plan."""
+    near = plan.near_optimal
+    if near is None:
+        return None
+    share = f"{100 * near.within:g} %"
+    text = (
+        f"Within {share}: how far each decision can move, the others re-optimised, "
+        f"before the bound is {share} above its best."
+    )
+    budget = plan.cost.budget or plan.cost.total
+    if near.least_cost > CLEARLY_BELOW * budget:
+        return text
+    target = _rounded_up(plan.bound.total * (1.0 + near.within))
+    return f"{text} The cheapest such plan: --target-bound {target}."
+
+
+def _rounded_up(value: float) -> str:
+    """Four digits, never less than the value: a target that is surely within reach."""
+    exponent = math.floor(math.log10(value)) - 4
+    return f"{math.ceil(value / 10.0**exponent) * 10.0**exponent:.5g}"
+
+
+# --- the reasons ---------------------------------------------------------------------------------
+
+
+def reasons(plan: Plan) -> tuple[str, ...]:
+    """Three sentences: what dominates, why so many rollouts per prompt, and what binds."""
+    return (_dominance(plan), _rollouts(plan), _binding(plan))
+
+
+def _dominance(plan: Plan) -> str:
+    bound = plan.bound
+    terms = {
+        "sampling": bound.sampling,
+        "reward shift": bound.reward_shift,
+        "KL clipping": bound.kl_clipping,
+    }
+    name = max(terms, key=lambda term: terms[term])
+    share = percent(terms[name] / bound.total) if bound.total > 0 else "all"
+    return f"The {name} term is {share} of the bound. {_mover(plan, name)}"
+
+
+def _mover(plan: Plan, term: str) -> str:
+    if term == "sampling":
+        return "More prompts lower it, and to a lesser degree more rollouts of each."
+    if term == "KL clipping":
+        return (
+            "A higher clip threshold lowers it but makes sampling noisier; with more prompts the "
+            "best threshold rises. A smaller objective.kl_coefficient lowers both."
+        )
+    if not buys_labels(plan.scenario):
+        return (
+            "No money in this plan moves it: only a better reward model (reward_model.error) or "
+            "one trained nearer the current policy (reward_model.coverage) does."
+        )
+    kept = plan.bound.irreducible
+    if kept >= 0.9 * plan.bound.total:
+        left = (
+            f"Labels hardly move it any more ({significant(kept)} of the bound stays at any price)"
+        )
+        return f"{left}: only reward_model.error.floor and reward_model.coverage do."
+    return (
+        "More labels lower it, and so do labels from nearer the current policy (a smaller "
+        "reward_model.coverage)."
+    )
+
+
+def _rollouts(plan: Plan) -> str:
+    text = f"{_rollouts_reason(plan)} {_textbook(plan)}"
+    near = plan.near_optimal
+    if near is not None and near.rollouts_per_prompt[0] < near.rollouts_per_prompt[1]:
+        low, high = near.rollouts_per_prompt
+        text += f" Anything from {low} to {high} is within {100 * near.within:g} %."
+    return text
+
+
+def _rollouts_reason(plan: Plan) -> str:
+    scenario, K = plan.scenario, plan.allocation.rollouts_per_prompt
+    many, costs = count(K, "rollout") + " per prompt", scenario.costs
+    if scenario.bound.concentration == "prompt_mean":
+        return f"{many}: under prompt_mean only the number of prompts counts."
+    if costs.rollout == 0:
+        return f"{many}: rollouts cost nothing."
+    if least_rollouts(scenario) == K:
+        return f"{many}, the fewest allowed: the money for another rollout buys more elsewhere."
+    if plan.allocation.prompts == scenario.limits.prompts.max:
+        return f"{many}: no more prompts are allowed, so money goes into rollouts of each."
+    prompt = costs.prompt.prefill
+    if plan.allocation.prompts >= costs.prompt.existing:
+        prompt += costs.prompt.acquisition
+    text = f"{many}: a further prompt costs {significant_ratio(prompt / costs.rollout)} a rollout."
+    if scenario.bound.concentration == "hoeffding":
+        text += _tighter(plan)
+    return text
+
+
+def significant_ratio(ratio: float) -> str:
+    """Say how many times as much."""
+    return "as much as" if abs(ratio - 1.0) < 1e-9 else f"{significant(ratio, digits=3)} times"
+
+
+def _tighter(plan: Plan) -> str:
+    found = [other for other in plan.alternatives if other.concentration == "prompt_mean"]
+    if not found:
+        return ""
+    K, total = found[0].allocation.rollouts_per_prompt, significant(found[0].total)
+    return f" The tighter inequality prompt_mean takes {K}, for a bound of {total}."
+
+
+def _textbook(plan: Plan) -> str:
+    rule, value = plan.closed_form.rule, plan.closed_form.rollouts_per_prompt
+    if value is None:
+        return f"No textbook rule applies: {rule}."
+    return f"The textbook rule gives {significant(value, digits=3)}: {rule}."
+
+
+def _binding(plan: Plan) -> str:
+    if not plan.binding:
+        return f"No limit costs anything. {_next_money(plan)}"
+    limits = listing([limit_words(key, plan.scenario) for key in plan.binding])
+    verb = "stands" if len(plan.binding) == 1 else "stand"
+    less = "the plan would cost less" if plan.target else "the bound would be lower"
+    return (
+        f"{limits[0].upper()}{limits[1:]} {verb} in the way: without, {less}. {_next_money(plan)}"
+    )
+
+
+def _next_money(plan: Plan) -> str:
+    if plan.marginal is None:
+        return ""
+    money = plan.cost.budget or plan.cost.total
+    slope = plan.marginal.bound_per_currency
+    if slope == 0 or money <= 0:
+        return "More money would not lower the bound."
+    step = 10.0 ** round(math.log10(NEXT_SHARE * money))
+    gain = -slope * step
+    share = percent(gain / plan.bound.total)
+    next_ = amount(step, plan.scenario.currency)
+    return f"The next {next_} would lower the bound by {significant(gain, digits=2)} ({share})."
+
+
+# --- the proof -----------------------------------------------------------------------------------
+
+
+def proof(plan: Plan) -> str:
+    """What the certificate says."""
+    looked = f"({integer(plan.certificate.evaluations)} points and boxes examined)"
+    gap = plan.certificate.relative_gap if plan.target is None else plan.target.relative_gap
+    what = (
+        "no allocation within the budget and the limits is better"
+        if plan.target is None
+        else "no allocation within the limits that reaches this bound costs less"
+    )
+    start = "Proved" if plan.certificate.proved else "Not proved to the tolerance, but"
+    amount_ = "" if gap <= 0 else f" by more than {small_percent(gap)}"
+    colon = ":" if plan.certificate.proved else ""
+    return f"{start}{colon} {what}{amount_} {looked}."
