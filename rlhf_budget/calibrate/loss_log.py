@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.calibrate.estimates import Skip, Source
 from rlhf_budget.calibrate.tables import Row, expand_paths, find_field, number, read_json, read_rows
-from rlhf_budget.errors import LogError
+from rlhf_budget.errors import CalibrationError, LogError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,8 +80,10 @@ def read_losses(
 
     Raises
     ------
-    LogError
+    CalibrationError
         If a file has no usable row, or the number of labels cannot be told.
+    LogError
+        If a file is not of its kind, or ``strict`` finds an unusable row.
     FileAccessError
         If a file cannot be read.
     """
@@ -100,9 +102,10 @@ def read_losses(
     broken = [skip for skip in log.source.skipped if skip.reason in _BROKEN]
     if broken and (strict or not (log.points or log.accuracies)):
         told = ", ".join(f"{skip.count} rows with {skip.reason}" for skip in broken)
-        raise LogError(f"{', '.join(map(str, files))}: {told}")
+        kind = LogError if strict else CalibrationError
+        raise kind(f"{', '.join(map(str, files))}: no usable row: {told}")
     if not log.points and not log.accuracies:
-        raise LogError(
+        raise CalibrationError(
             f"{', '.join(map(str, files))}: no evaluation loss; evaluate while training "
             f"(TRL: eval_strategy='steps'), so that {_STATE} holds eval_loss"
         )
@@ -195,7 +198,7 @@ class _LabelCount:
             return cls(per_step * step / epoch if epoch else None, per_step, "step")
         runtime, speed = _speed(state)
         if not (runtime and speed and epoch):
-            raise LogError(
+            raise CalibrationError(
                 f"{file}: the number of labels cannot be told without the last record of a "
                 "finished run (trainer.save_state() writes it); give --labels-per-step, which is "
                 "the pairs in one optimiser step over all devices and accumulation"
@@ -298,7 +301,7 @@ def _empty(value: Any) -> bool:
 
 def _raise_missing(file: Path, rows: list[Row], role: str) -> None:
     present = ", ".join(sorted({name for row in rows for name in row}))
-    raise LogError(f"{file}: no field of {role} among {present}; give --{role}-field")
+    raise CalibrationError(f"{file}: no field of {role} among {present}; give --{role}-field")
 
 
 def _joined(files: tuple[Path, ...], parts: Iterable[_Part], prefixes: int) -> LossLog:

@@ -14,7 +14,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.errors import FileAccessError, LogError, MissingExtraError
+from rlhf_budget.errors import CalibrationError, FileAccessError, LogError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -75,8 +75,10 @@ def read_rows(path: Path) -> list[Row]:
 
     Raises
     ------
+    CalibrationError
+        If the file holds no row.
     LogError
-        If the file is not of that kind, or holds no row.
+        If it is not of that kind.
     FileAccessError
         If it cannot be read.
     MissingExtraError
@@ -86,7 +88,7 @@ def read_rows(path: Path) -> list[Row]:
         if path.name.endswith(ending):
             rows = _guarded(reader, path)
             if not rows:
-                raise LogError(f"{path}: no rows")
+                raise CalibrationError(f"{path}: no usable row: the file holds none")
             return rows
     raise LogError(f"{path}: unknown kind of file; readable are {', '.join(TABLE_SUFFIXES)}")
 
