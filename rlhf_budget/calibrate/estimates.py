@@ -138,6 +138,8 @@ class Source:
     """Rows left out, by reason."""
     steps: tuple[int, int] | None = None
     """First and last training step used."""
+    files_skipped: tuple[tuple[str, str], ...] = ()
+    """Pairs (file, why) of files without a readable row."""
     prompts: int = 0
     """Prompt groups used: one prompt at one step is one group."""
     rollouts_per_prompt: GroupSizes | None = None
@@ -155,6 +157,7 @@ class Source:
                 "used": self.rows_used,
                 "skipped": [{"reason": s.reason, "count": s.count} for s in self.skipped],
             },
+            "files_skipped": [{"file": f, "reason": why} for f, why in self.files_skipped],
             "steps": None if self.steps is None else list(self.steps),
             "prompts": self.prompts,
             "rollouts_per_prompt": None if sizes is None else sizes.to_dict(),

@@ -27,6 +27,8 @@ _FINE_BINS = 10
 _NEAR_ZERO = 1e-3
 """Share of the mean below which samples are one bin: exact zeros must not decide a fit."""
 _IMPOSSIBLE = 1e-300
+_FARTHEST = 20.0
+"""Largest coordinate tried: a lomax that is exponential would run away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,8 @@ def _fit(name: str, histogram: LogHistogram, bins: _Bins, design_effect: float) 
     square = float((bins.counts @ ((bins.low + bins.high) / 2) ** 2) / bins.counts.sum())
 
     def loss(point: FloatArray) -> float:
+        if np.abs(point).max() > _FARTHEST:
+            return math.inf
         try:
             tail = family.build(point)
         except (ValueError, OverflowError):

@@ -1,0 +1,331 @@
+"""Trainers' formats: which field plays which role, and in what shape it is written.
+
+Sources and traps of every format: docs/calibration.md. A :class:`Layout` says where each role is;
+the engines turn it into the columns of ``COLUMNS``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from rlhf_budget.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Kind = Literal["value", "total", "length", "verl-uid"]
+Trainer = Literal["trl", "verl", "openrlhf", "open-instruct", "nemo-rl"]
+TRAINERS: tuple[Trainer, ...] = ("trl", "verl", "openrlhf", "open-instruct", "nemo-rl")
+
+COLUMNS = (
+    "reason",
+    "step",
+    "prompt",
+    "reward",
+    "log_ratio",
+    "tokens",
+    "behaviour",
+    "fingerprint",
+)
+"""Columns of the frame that ``aggregates`` reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Where one role is written."""
+
+    name: str
+    """Column, or key of a JSON record."""
+    inner: tuple[int, ...] = ()
+    """Positions in nested lists, from 0."""
+    kind: Kind = "value"
+    """``total`` adds a list's numbers, ``length`` counts a list, ``verl-uid`` parses verl's uid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a log holds what; a role without a field is None."""
+
+    trainer: Trainer | None
+    """Trainer whose format it is; None where names were given or guessed one by one."""
+    prompt: Field | None
+    """Identifies the prompt within a step."""
+    rewards: tuple[tuple[Field, float], ...]
+    """Reward fields with their weights; their sum is the reward."""
+    step: Field | None = None
+    """Training step; with the name ``STEP_IN_FILE_NAME`` it stands in the file's name."""
+    log_ratio: Field | None = None
+    """Sequence log-ratio, nats."""
+    policy: Field | None = None
+    """Sequence log-probability under the policy, nats."""
+    reference: Field | None = None
+    """Sequence log-probability under the reference, nats."""
+    behaviour: Field | None = None
+    """Sequence log-probability under the policy that sampled, nats."""
+    tokens: Field | None = None
+    """Completion tokens."""
+    completion: Field | None = None
+    """The completion itself, to recognise batches that were written twice."""
+
+    def fields(self) -> tuple[Field, ...]:
+        """Return the fields that must be read."""
+        roles = (
+            self.prompt,
+            self.step,
+            self.log_ratio,
+            self.policy,
+            self.reference,
+            self.behaviour,
+            self.tokens,
+            self.completion,
+        )
+        rewards = tuple(field for field, _ in self.rewards)
+        wanted = [f for f in (*rewards, *roles) if f is not None and f.name != STEP_IN_FILE_NAME]
+        return tuple(dict.fromkeys(wanted))
+
+    def has_log_ratio(self) -> bool:
+        """Return whether the log-ratio can be had from the rows."""
+        return self.log_ratio is not None or (
+            self.policy is not None and self.reference is not None
+        )
+
+    def names(self) -> tuple[tuple[str, str | None], ...]:
+        """Return pairs (role, field name) as the JSON's ``source.fields`` holds them."""
+        log_ratio = _name(self.log_ratio)
+        if log_ratio is None and self.policy is not None and self.reference is not None:
+            log_ratio = f"{self.policy.name} - {self.reference.name}"
+        return (
+            ("prompt", _name(self.prompt)),
+            ("reward", _reward_name(self.rewards)),
+            ("step", _name(self.step)),
+            ("log_ratio", log_ratio),
+            ("tokens", _name(self.tokens)),
+        )
+
+
+STEP_IN_FILE_NAME = "(file name)"
+
+_GUESSES: Mapping[str, tuple[str, ...]] = {
+    "prompt": (
+        "prompt_id",
+        "problem_id",
+        "question_id",
+        "task_id",
+        "prompt_idx",
+        "uid",
+        "prompt",
+        "problem",
+        "question",
+        "query",
+        "input",
+    ),
+    "reward": ("reward", "score", "rewards", "passed", "pass", "correct", "is_correct"),
+    "step": ("step", "global_step", "training_step", "iteration"),
+    "log_ratio": ("log_ratio", "logratio", "sequence_log_ratio"),
+    "policy": ("logp_policy", "policy_logp", "policy_logprob", "logprob_policy"),
+    "reference": (
+        "logp_ref",
+        "ref_logp",
+        "reference_logprob",
+        "ref_logprob",
+        "logprob_ref",
+        "logp_reference",
+    ),
+    "behaviour": ("logp_behaviour", "behaviour_logprob", "behavior_logprob", "logp_behavior"),
+    "tokens": ("completion_tokens", "n_tokens", "num_tokens", "response_length", "output_tokens"),
+    "completion": ("completion", "output", "response", "text"),
+}
+"""Names that a role goes by in logs that people write themselves, best first."""
+
+_NOT_REWARDS = frozenset(
+    {"step", "prompt", "completion", "advantage", "prompt_tokens", "num_turns", "image", "images"}
+)
+
+
+def recognise(columns: Iterable[str]) -> Trainer | None:
+    """Return the trainer that writes these columns, or None."""
+    names = set(columns)
+    signatures: tuple[tuple[Trainer, set[str]], ...] = (
+        ("nemo-rl", {"content", "rewards", "idx"}),
+        ("nemo-rl", {"content", "rewards", "generation_logprobs"}),
+        ("open-instruct", {"prompt_tokens", "response_tokens", "reward"}),
+        ("verl", {"input", "output", "score"}),
+        ("trl", {"prompt", "completion", "advantage", "step"}),
+        ("openrlhf", {"input", "output", "reward"}),
+    )
+    return next((trainer for trainer, needed in signatures if needed <= names), None)
+
+
+def layout_of(columns: Iterable[str], trainer: Trainer | None) -> Layout:
+    """Return the layout of a trainer's files, or of one guessed from names.
+
+    Rewards of TRL are left out: which columns they are stands in its log (``trl.py``).
+    """
+    names = set(columns)
+    guessed = _guessed(names)
+    if trainer == "trl":
+        return replace(guessed, trainer="trl", prompt=Field("prompt"), rewards=())
+    if trainer == "verl":
+        prompt = Field("uid", kind="verl-uid") if "uid" in names else Field("input")
+        return replace(
+            guessed,
+            trainer="verl",
+            prompt=prompt,
+            rewards=((Field("score"), 1.0),),
+            completion=Field("output"),
+        )
+    if trainer == "openrlhf":
+        return replace(
+            guessed, trainer="openrlhf", prompt=Field("input"), rewards=((Field("reward"), 1.0),)
+        )
+    if trainer == "open-instruct":
+        return replace(
+            guessed,
+            trainer="open-instruct",
+            prompt=Field("prompt_tokens"),
+            tokens=Field("response_tokens", kind="length"),
+            completion=Field("response_tokens"),
+        )
+    if trainer == "nemo-rl":
+        return replace(
+            guessed,
+            trainer="nemo-rl",
+            prompt=Field("content", (0, 0)),
+            rewards=((Field("rewards", (0,)), 1.0),),
+            step=Field(STEP_IN_FILE_NAME),
+            tokens=Field("token_loss_mask", kind="total") if "token_loss_mask" in names else None,
+            completion=Field("content"),
+        )
+    return guessed
+
+
+def _guessed(names: set[str]) -> Layout:
+    def first(role: str) -> Field | None:
+        return next((Field(name) for name in _GUESSES[role] if name in names), None)
+
+    reward = first("reward")
+    return Layout(
+        trainer=None,
+        prompt=first("prompt"),
+        rewards=() if reward is None else ((reward, 1.0),),
+        step=first("step"),
+        log_ratio=first("log_ratio"),
+        policy=first("policy"),
+        reference=first("reference"),
+        behaviour=first("behaviour"),
+        tokens=first("tokens"),
+        completion=first("completion"),
+    )
+
+
+def trl_reward_candidates(numeric_columns: Iterable[str]) -> tuple[str, ...]:
+    """Return the numeric columns of a TRL dump that could be rewards."""
+    known = {
+        name for role in ("policy", "reference", "log_ratio", "tokens") for name in _GUESSES[role]
+    }
+    return tuple(n for n in numeric_columns if n not in _NOT_REWARDS and n not in known)
+
+
+def parse_reward(text: str) -> tuple[tuple[Field, float], ...]:
+    """Return fields and weights of ``NAME`` or ``NAME=WEIGHT,NAME=WEIGHT``.
+
+    Raises
+    ------
+    CalibrationError
+        If a weight is not a number.
+    """
+    if "=" not in text:
+        return ((Field(text), 1.0),)
+    pairs = []
+    for part in text.split(","):
+        name, _, weight = part.rpartition("=")
+        try:
+            pairs.append((Field(name.strip()), float(weight)))
+        except ValueError:
+            raise CalibrationError(
+                f"--reward-field: {part!r} is not NAME=WEIGHT with a number"
+            ) from None
+    return tuple(pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldNames:
+    """Field names given by hand; None is recognised or guessed."""
+
+    prompt: str | None = None
+    """Identifies the prompt."""
+    reward: str | None = None
+    """The reward, or ``NAME=WEIGHT,NAME=WEIGHT``."""
+    log_ratio: str | None = None
+    """Sequence log-ratio, nats."""
+    policy_logprob: str | None = None
+    """Sequence log-probability under the policy, nats."""
+    reference_logprob: str | None = None
+    """Sequence log-probability under the reference, nats."""
+    behaviour_logprob: str | None = None
+    """Sequence log-probability under the policy that sampled, nats."""
+    tokens: str | None = None
+    """Completion tokens."""
+    step: str | None = None
+    """Training step."""
+
+
+def resolve_layout(columns: Iterable[str], trainer: Trainer | None, names: FieldNames) -> Layout:
+    """Return the layout of a log with these columns, names given by hand first.
+
+    Raises
+    ------
+    CalibrationError
+        If a given name is no column, or there is no prompt or reward field (TRL's rewards apart).
+    """
+    known = set(columns)
+    layout = layout_of(known, trainer)
+    given = {
+        "prompt": names.prompt,
+        "step": names.step,
+        "log_ratio": names.log_ratio,
+        "policy": names.policy_logprob,
+        "reference": names.reference_logprob,
+        "behaviour": names.behaviour_logprob,
+        "tokens": names.tokens,
+    }
+    changes: dict[str, Any] = {r: Field(name) for r, name in given.items() if name is not None}
+    layout = replace(layout, **changes)
+    if names.reward is not None:
+        layout = replace(layout, rewards=parse_reward(names.reward))
+    _require_columns(layout, known, (*given.values(), *(f.name for f, _ in layout.rewards)))
+    if layout.prompt is None:
+        raise CalibrationError(f"no prompt field; give --prompt-field, one of {_listed(known)}")
+    if not layout.rewards and layout.trainer != "trl":
+        raise CalibrationError(f"no reward field; give --reward-field, one of {_listed(known)}")
+    return layout
+
+
+def _require_columns(layout: Layout, known: set[str], wanted: Iterable[str | None]) -> None:
+    missing = sorted({name for name in wanted if name is not None and name not in known})
+    if missing:
+        raise CalibrationError(f"no field {', '.join(missing)}; there are {_listed(known)}")
+    if layout.trainer is None:
+        return
+    if layout.prompt is not None and layout.prompt.name not in known:
+        raise CalibrationError(
+            f"no field {layout.prompt.name}, which {layout.trainer} writes; there are"
+            f" {_listed(known)}"
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _name(field: Field | None) -> str | None:
+    return None if field is None else field.name
+
+
+def _reward_name(rewards: tuple[tuple[Field, float], ...]) -> str | None:
+    if not rewards:
+        return None
+    if len(rewards) == 1 and rewards[0][1] == 1:
+        return rewards[0][0].name
+    return " + ".join(f"{weight:g}*{field.name}" for field, weight in rewards)

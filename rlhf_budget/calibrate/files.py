@@ -1,0 +1,254 @@
+"""Which files to read: paths, patterns and directories become a list of logs, each of one kind."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import gzip
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from rlhf_budget.errors import FileAccessError
+
+Format = Literal["jsonl", "json", "csv", "parquet"]
+
+_SUFFIXES = re.compile(r"\.(jsonl|json|csv|parquet)(\.gz)?(\d*)$")
+_FORMATS: dict[str, Format] = {
+    "jsonl": "jsonl",
+    "json": "json",
+    "csv": "csv",
+    "parquet": "parquet",
+}
+_EVALUATION = re.compile(r"(^|[^a-z])(val|valid|validation|eval|evaluation)([^a-z]|$)")
+_SNIFFED_RECORDS = 5
+_SNIFFED_LINES = 200
+_SHORTEST_PARQUET = 12
+_METRICS_KEYS = {"step", "data"}
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """One file of rollouts."""
+
+    path: str
+    """Path as given or found."""
+    format: Format
+    """How it is written."""
+    columns: frozenset[str]
+    """Keys of the first records, or column names; empty for parquet, which its engine describes."""
+    evaluation: bool
+    """Whether its name says that it holds evaluation rollouts."""
+    named: bool = True
+    """Whether the user named it; False where a pattern or directory brought it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSet:
+    """What a list of paths stands for."""
+
+    logs: tuple[LogFile, ...]
+    """Files of rollouts, in order of their names."""
+    metrics: str | None
+    """A trainer's own log found in a directory."""
+    repeated: tuple[str, ...]
+    """Files left out because others hold the same rows: copies, and shards beside their merge."""
+    unreadable: tuple[tuple[str, str], ...]
+    """Pairs (file, why) of files that hold nothing that can be read."""
+
+
+def find_logs(paths: tuple[str, ...]) -> FileSet:
+    """Return the logs behind paths, patterns and directories.
+
+    Raises
+    ------
+    FileAccessError
+        If a path does not exist, a pattern or directory matches nothing, or a file cannot be read.
+    """
+    named: dict[str, bool] = {}
+    for path in paths:
+        for found, by_name in _expand(path):
+            named[found] = named.get(found, False) or by_name
+    metrics = [path for path in named if Path(path).name == "trainer_state.json"]
+    candidates = [path for path in sorted(named, key=_natural) if path not in metrics]
+    kept, repeated = _without_repeats(candidates)
+    logs, unreadable = [], []
+    for path in kept:
+        log, reason = _open_log(path, by_name=named[path])
+        if log is not None and set(log.columns) == _METRICS_KEYS:
+            metrics.append(path)
+        elif log is not None:
+            logs.append(log)
+        elif reason:
+            unreadable.append((path, reason))
+    return FileSet(tuple(logs), _best_metrics(metrics), tuple(repeated), tuple(unreadable))
+
+
+def _expand(path: str) -> list[tuple[str, bool]]:
+    """Return (file, whether the user named it) pairs."""
+    place = Path(path)
+    if place.is_dir():
+        inside = sorted(str(p) for p in place.rglob("*") if p.is_file() and _format(p.name))
+        if not inside:
+            raise FileAccessError(f"{path}: no .jsonl, .jsonl.gz, .json, .csv or .parquet in it")
+        return [(found, False) for found in inside]
+    if place.is_file():
+        if _format(place.name) is None:
+            raise FileAccessError(
+                f"{path}: not a log by its name; allowed: .jsonl, .jsonl.gz, .json, .csv, .parquet"
+            )
+        return [(path, True)]
+    found_names = glob.glob(path, recursive=True)  # noqa: PTH207 (Path.glob refuses absolute ones)
+    matches = sorted(found for found in found_names if Path(found).is_file())
+    if not matches:
+        what = "no file matches" if glob.has_magic(path) else "no such file"
+        raise FileAccessError(f"{path}: {what}")
+    return [(found, False) for found in matches if _format(Path(found).name)]
+
+
+def _format(name: str) -> Format | None:
+    match = _SUFFIXES.search(name.lower())
+    return _FORMATS[match.group(1)] if match else None
+
+
+def _natural(path: str) -> list[tuple[int, int | str]]:
+    """Sort key under which 2.jsonl comes before 10.jsonl."""
+    parts = re.split(r"(\d+)", path)
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
+
+
+def _without_repeats(paths: list[str]) -> tuple[list[str], list[str]]:
+    """Drop a shard (``x.jsonl0``) beside its merge (``x.jsonl``), and byte-for-byte copies."""
+    together = set(paths)
+    kept: list[str] = []
+    repeated: list[str] = []
+    by_size: dict[int, dict[str, str]] = {}
+    for path in paths:
+        merged = re.sub(r"\d+$", "", path)
+        if merged != path and merged in together:
+            repeated.append(path)
+            continue
+        same_size = by_size.setdefault(Path(path).stat().st_size, {})
+        if _copies_another(path, same_size):
+            repeated.append(path)
+        else:
+            kept.append(path)
+    return kept, repeated
+
+
+def _copies_another(path: str, same_size: dict[str, str]) -> bool:
+    """Compare with files of the same size; content is hashed only where there are any."""
+    if Path(path).stat().st_size == 0:
+        return False
+    if not same_size:
+        same_size[path] = ""
+        return False
+    for other, digest in same_size.items():
+        same_size[other] = digest or _digest(other)
+    own = _digest(path)
+    if own in same_size.values():
+        return True
+    same_size[path] = own
+    return False
+
+
+def _digest(path: str) -> str:
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _open_log(path: str, *, by_name: bool) -> tuple[LogFile | None, str]:
+    """Return the log, or why there is none; files of another kind in a directory have no reason."""
+    kind = _format(Path(path).name)
+    try:
+        if kind is None or Path(path).stat().st_size == 0:
+            return None, "empty file"
+        if kind == "parquet":
+            if not _is_parquet(path):
+                return None, "not a parquet file (cut short?)"
+            columns: frozenset[str] = frozenset()
+        else:
+            columns = _csv_columns(path) if kind == "csv" else _json_keys(path)
+    except (OSError, EOFError, gzip.BadGzipFile) as error:
+        raise FileAccessError(f"{path}: {error}") from error
+    if _is_metadata(path, columns):
+        return None, ""
+    return LogFile(path, kind, columns, _is_evaluation(path), by_name), ""
+
+
+def _is_metadata(path: str, columns: frozenset[str]) -> bool:
+    """Return whether a file is Open-Instruct's run description beside the rollouts."""
+    return path.endswith("_metadata.jsonl") and "reward" not in columns
+
+
+def _is_parquet(path: str) -> bool:
+    with Path(path).open("rb") as stream:
+        start = stream.read(4)
+        if stream.seek(0, 2) < _SHORTEST_PARQUET:
+            return False
+        stream.seek(-4, 2)
+        return start == stream.read(4) == b"PAR1"
+
+
+def _is_evaluation(path: str) -> bool:
+    parts = Path(path).parts[-2:]
+    return any(_EVALUATION.search(part.lower()) for part in parts)
+
+
+def _open_text(path: str) -> IO[str]:
+    if path.lower().endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
+    return Path(path).open(encoding="utf-8", errors="replace")
+
+
+def _csv_columns(path: str) -> frozenset[str]:
+    with _open_text(path) as stream:
+        return frozenset(next(csv.reader(stream), []))
+
+
+def _json_keys(path: str) -> frozenset[str]:
+    """Return the keys of the first records of JSON lines or of a JSON array."""
+    with _open_text(path) as stream:
+        start = stream.read(1)
+        while start.isspace():
+            start = stream.read(1)
+    if start == "[":
+        return _array_keys(path)
+    keys: set[str] = set()
+    records = 0
+    with _open_text(path) as stream:
+        for _, line in zip(range(_SNIFFED_LINES), stream, strict=False):
+            record = _record(line)
+            keys.update(record)
+            records += bool(record)
+            if records == _SNIFFED_RECORDS:
+                break
+    return frozenset(keys)
+
+
+def _array_keys(path: str) -> frozenset[str]:
+    """Read the first object of an array without reading the array."""
+    decoder = json.JSONDecoder()
+    with _open_text(path) as stream:
+        text = stream.read(1 << 20)
+    try:
+        first, _ = decoder.raw_decode(text[text.index("{") :])
+    except ValueError:
+        return frozenset()
+    return frozenset(first)
+
+
+def _record(line: str) -> dict[str, object]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _best_metrics(paths: list[str]) -> str | None:
+    """Return the trainer's log nearest to the top: a checkpoint's is an older copy."""
+    return min(paths, key=lambda path: (len(Path(path).parts), path), default=None)

@@ -1,0 +1,202 @@
+"""A trainer's own log: the KL it prints, in the unit that it prints it in, and what rewards weigh.
+
+Almost every logged KL is a mean per token; a sequence's KL is that times the mean length
+(docs/calibration.md lists keys, units and estimators per trainer). The median over steps is taken:
+the estimator "k3" is unbiased but one token can lift a step's value tenfold.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlhf_budget.errors import FileAccessError, LogError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class KlKey:
+    """One key under which a trainer logs its KL."""
+
+    key: str
+    """The key."""
+    length_key: str | None
+    """Key of the mean completion length by which to multiply; None for a sum per sequence."""
+    remark: str
+    """What the key's average leaves out."""
+
+
+_SEQUENCE_MEANS = (
+    "a mean of sequences' token means: right only if KL per token and length are uncorrelated"
+)
+_NOT_LOGGED = "(the log holds no length)"
+_KL_KEYS = (
+    KlKey("objective/kl", None, "a sum per sequence (TRL PPO and OnlineDPO)"),
+    KlKey("kl", "completions/mean_length", "a token mean (TRL)"),
+    KlKey("actor/kl_loss", "response_length/mean", "a token mean under loss_agg_mode token-mean"),
+    KlKey("actor/reward_kl_penalty", "response_length/mean", _SEQUENCE_MEANS),
+    KlKey("train/kl", "train/response_length", _SEQUENCE_MEANS),
+    KlKey("train/kl_penalty", _NOT_LOGGED, "a token mean (NeMo-RL)"),
+    KlKey("objective/kl0_avg", _NOT_LOGGED, "a token mean (Open-Instruct)"),
+    KlKey("train/kl_loss", _NOT_LOGGED, _SEQUENCE_MEANS),
+)
+_LENGTH_KEYS = tuple(dict.fromkeys(k.length_key for k in _KL_KEYS if k.length_key is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedKl:
+    """The mean KL of a sequence from a trainer's log."""
+
+    key: str
+    """Key it was read from."""
+    remark: str
+    """What the key's average leaves out."""
+    median: float
+    """Median over steps, nats per sequence."""
+    mean: float
+    """Mean over steps, nats per sequence."""
+    largest: float
+    """Largest step, nats per sequence."""
+    interval: tuple[float, float]
+    """Interval of the median from order statistics, nats per sequence."""
+    steps: int
+    """Number of steps."""
+
+
+@dataclass(frozen=True)
+class MetricsLog:
+    """Records of a trainer's log, in order."""
+
+    path: str
+    """File it was read from."""
+    records: tuple[Mapping[str, Any], ...]
+    """Training records; each has ``step``."""
+    evaluations: frozenset[int]
+    """Steps at which an evaluation ran."""
+    logging_steps: int
+    """Steps between records."""
+
+    def steps(self) -> tuple[int, ...]:
+        """Return the steps of the records."""
+        return tuple(int(record["step"]) for record in self.records)
+
+    def kl(
+        self, window: tuple[int, int] | None, level: float, tokens: float | None
+    ) -> LoggedKl | None:
+        """Return the KL per sequence over the steps of a window; None where none is logged.
+
+        Parameters
+        ----------
+        window
+            First and last step; None for all.
+        level
+            Level of the interval.
+        tokens
+            Mean completion length for logs that do not hold one.
+        """
+        records = [r for r in self.records if window is None or window[0] <= r["step"] <= window[1]]
+        for key in _KL_KEYS:
+            values = [v for r in records if (v := _per_sequence(r, key, tokens)) is not None]
+            if values:
+                return LoggedKl(
+                    key.key,
+                    key.remark,
+                    statistics.median(values),
+                    statistics.fmean(values),
+                    max(values),
+                    _median_interval(values, level),
+                    len(values),
+                )
+        return None
+
+    def mean_length(self, window: tuple[int, int] | None) -> tuple[float, float, int] | None:
+        """Return mean completion tokens, their standard error over steps, and the steps."""
+        records = [r for r in self.records if window is None or window[0] <= r["step"] <= window[1]]
+        for key in _LENGTH_KEYS:
+            values = [v for r in records if (v := _finite(r.get(key))) is not None]
+            if values:
+                spread = statistics.stdev(values) if len(values) > 1 else math.nan
+                return statistics.fmean(values), spread / math.sqrt(len(values)), len(values)
+        return None
+
+
+def read_metrics(path: str) -> MetricsLog:
+    """Read ``trainer_state.json`` or a file of JSON lines such as verl's.
+
+    Raises
+    ------
+    FileAccessError
+        If the file cannot be read.
+    LogError
+        If it is no such log.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileAccessError(f"{path}: {error}") from error
+    logging_steps = 1
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        rows = [_flat(row) for line in text.splitlines() if (row := _parsed(line)) is not None]
+    else:
+        rows = [_flat(row) for row in _history(whole)]
+        logging_steps = int(whole.get("logging_steps") or 1) if isinstance(whole, dict) else 1
+    rows = [row for row in rows if isinstance(row.get("step"), int | float)]
+    if not rows:
+        raise LogError(f"{path}: no record with a step; allowed: trainer_state.json or JSON lines")
+    evaluations = {int(r["step"]) for r in rows if any(key.startswith("eval_") for key in r)}
+    training = [r for r in rows if not any(key.startswith("eval_") for key in r)]
+    return MetricsLog(path, tuple(training), frozenset(evaluations), logging_steps)
+
+
+def _history(whole: Any) -> list[Any]:
+    if isinstance(whole, dict) and isinstance(whole.get("log_history"), list):
+        return list(whole["log_history"])
+    return whole if isinstance(whole, list) else [whole]
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _flat(row: Any) -> dict[str, Any]:
+    """Undo verl's nesting: ``{"step": 1, "data": {…}}``."""
+    if not isinstance(row, dict):
+        return {}
+    inner = row.get("data")
+    return {**row, **inner} if isinstance(inner, dict) else row
+
+
+def _finite(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _per_sequence(record: Mapping[str, Any], key: KlKey, tokens: float | None) -> float | None:
+    value = _finite(record.get(key.key))
+    if value is None or key.length_key is None:
+        return value
+    length = _finite(record.get(key.length_key))
+    length = tokens if length is None else length
+    return None if length is None else value * length
+
+
+def _median_interval(values: list[float], level: float) -> tuple[float, float]:
+    """Order statistics around the median (binomial); the whole range for few steps."""
+    from scipy.stats import binom
+
+    ordered = sorted(values)
+    rank = int(binom.ppf((1 - level) / 2, len(ordered), 0.5))
+    rank = max(rank, 1)
+    return ordered[rank - 1], ordered[len(ordered) - rank]
