@@ -35,7 +35,10 @@ def _positive(value: float | None) -> float | None:
 
 
 ScenarioFile = Annotated[
-    str, typer.Argument(metavar="FILE", help="Scenario file; - reads standard input.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="FILE", help="Scenario file; - reads standard input.", show_default=False
+    ),
 ]
 ScenarioName = Annotated[
     str | None,

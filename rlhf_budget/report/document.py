@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Format = Literal["text", "integer", "money", "significant", "percent", "signed_percent"]
-"""How the numbers of a column or row are written; ``percent`` takes fractions."""
+Format = Literal["text", "plain", "integer", "money", "significant", "percent", "signed_percent"]
+"""How the numbers of a column or row are written: ``plain`` as in a scenario file, ``significant``
+with as many decimals as the largest needs for four digits; ``percent`` takes fractions."""
 
 Kind = Literal["text", "note", "warning", "good", "bad"]
 """What a paragraph is: plain text, an aside, a warning, a verdict that is good or bad."""

@@ -30,11 +30,12 @@ def _part(part: Table | Paragraph) -> str:
     if isinstance(part, Table):
         return _table(part)
     name = part.kind.capitalize() if part.kind in {"warning", "note"} else ""
+    tag = "code" if name else "strong"
     before = " ".join(
         piece
         for piece in (
             f"<strong>{name}</strong>" if name else "",
-            f"<code>{escape(part.label)}</code>" if part.label else "",
+            f"<{tag}>{escape(part.label)}</{tag}>" if part.label else "",
         )
         if piece
     )

@@ -47,7 +47,7 @@ def _part(part: Table | Paragraph) -> str:
     if isinstance(part, Table):
         return _table(part)
     mark = _MARKS.get(part.kind, "")
-    label = f"`{part.label}`" if part.label else ""
+    label = (f"`{part.label}`" if mark else f"**{escape(part.label)}**") if part.label else ""
     before = " ".join(piece for piece in (mark, label) if piece)
     text = f"{before}: {escape(part.text)}" if before else escape(part.text)
     return f"> {text}" if mark else text

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, TypeGuard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rlhf_budget.report.document import Cell, Format, Table, Value
 
@@ -15,6 +15,11 @@ SIGNIFICANT = 4
 LARGEST_WRITTEN_OUT = 1e15
 """Above this, digits no longer help a reader."""
 
+LEAST_WHOLE_MONEY = 999.995
+"""From this amount on, hundredths of the currency are not shown."""
+LEAST_CENT = 0.005
+"""Amounts below this are shown by their digits."""
+
 
 def integer(value: float) -> str:
     """Write a count with thousands separators."""
@@ -22,18 +27,25 @@ def integer(value: float) -> str:
 
 
 def money(value: float) -> str:
-    """Write an amount of money: whole from 1,000, else with two decimals or as small as it is."""
+    """Write an amount of money: whole where it is or from 1,000, else with two decimals."""
     size = abs(value)
     if size >= LARGEST_WRITTEN_OUT:
         return f"{value:.3e}"
-    if size >= 999.995 or value == 0:
+    if size >= LEAST_WHOLE_MONEY or value == round(value):
         return f"{value:,.0f}"
-    return f"{value:.2f}" if size >= 0.005 else significant(value, digits=2)
+    return f"{value:.2f}" if size >= LEAST_CENT else significant(value, digits=2)
 
 
 def significant(value: float, *, digits: int = SIGNIFICANT) -> str:
     """Write a number with the given significant digits, trailing zeros kept."""
     return _fixed(value, _decimals(abs(value), digits), digits)
+
+
+def plain(value: float) -> str:
+    """Write a number as it stands in a scenario: whole where it is, else with six digits."""
+    if float(value).is_integer() and abs(value) < LARGEST_WRITTEN_OUT:
+        return integer(value)
+    return f"{value:,.6g}"
 
 
 def percent(fraction: float, *, signed: bool = False) -> str:
@@ -58,13 +70,10 @@ def small_percent(fraction: float) -> str:
 
 
 def write_group(values: Sequence[Cell], format_: Format) -> list[str]:
-    """Write the cells of one column or row, with as many decimals each as the largest needs."""
-    if format_ != "significant":
-        return [_write_cell(cell, format_) for cell in values]
+    """Write the cells of one column or row alike: with the decimals that the largest needs."""
     numbers = [value for cell in values for value in _parts(cell) if _is_number(value)]
     largest = max((abs(number) for number in numbers if math.isfinite(number)), default=0.0)
-    decimals = _decimals(largest, SIGNIFICANT)
-    return [_write_cell(cell, format_, decimals) for cell in values]
+    return [_write_cell(cell, format_, largest) for cell in values]
 
 
 def written(table: Table) -> list[list[str]]:
@@ -88,29 +97,29 @@ def _is_number(value: Value) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _write_cell(cell: Cell, format_: Format, decimals: int | None = None) -> str:
-    parts = [_write(value, format_, decimals) for value in _parts(cell)]
+def _write_cell(cell: Cell, format_: Format, largest: float) -> str:
+    parts = [_write(value, format_, largest) for value in _parts(cell)]
     return parts[0] if len(set(parts)) == 1 else " to ".join(parts)
 
 
-def _write(value: Value, format_: Format, decimals: int | None) -> str:
+def _write(value: Value, format_: Format, largest: float) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str) or format_ == "text":
         return str(value)
-    return _write_number(value, format_, decimals)
-
-
-def _write_number(value: float, format_: Format, decimals: int | None) -> str:
     if not math.isfinite(value):
         return "unlimited" if value > 0 else str(value)
-    if format_ == "significant":
-        return _fixed(value, decimals or 0, SIGNIFICANT)
-    if format_ == "signed_percent":
-        return percent(value, signed=True)
-    return {"integer": integer, "money": money}.get(format_, percent)(value)
+    return _WRITERS[format_](value, largest)
+
+
+def _money_among(value: float, largest: float) -> str:
+    if value == 0 or largest >= LARGEST_WRITTEN_OUT:
+        return money(value)
+    if largest >= LEAST_WHOLE_MONEY:
+        return f"{value:,.0f}" if abs(value) >= 0.5 else "< 1"
+    return f"{value:.2f}" if abs(value) >= LEAST_CENT else money(value)
 
 
 def _decimals(size: float, digits: int) -> int:
@@ -128,3 +137,16 @@ def _fixed(value: float, decimals: int, digits: int) -> str:
     if lost or size >= LARGEST_WRITTEN_OUT or decimals > digits + 4:
         return f"{value:.{1 if lost else digits - 1}e}"
     return f"{value:,.{decimals}f}"
+
+
+_WRITERS: dict[str, Callable[[float, float], str]] = {
+    "plain": lambda value, _: plain(value),
+    "integer": lambda value, _: integer(value),
+    "money": _money_among,
+    "significant": lambda value, largest: _fixed(
+        value, _decimals(largest, SIGNIFICANT), SIGNIFICANT
+    ),
+    "percent": lambda value, _: percent(value),
+    "signed_percent": lambda value, _: percent(value, signed=True),
+}
+"""Format -> how a number is written beside the largest of its group."""

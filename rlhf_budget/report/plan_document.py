@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MOST_SENSITIVITIES = 6
 """Constants shown in the table; JSON has them all."""
-LEAST_ELASTICITY = 0.005
+LEAST_ELASTICITY = 0.01
 """Constants that move the bound less than this are not shown."""
 
 
@@ -35,7 +35,7 @@ def plan_document(plan: Plan) -> Document:
         _allocation(plan),
         _bound(plan),
         _money(plan),
-        Section("Why", tuple(Paragraph(text) for text in reasons(plan))),
+        Section("Why", reasons(plan)),
         _sensitivity(plan),
         _alternatives(plan),
         _uncertain(plan),
@@ -64,6 +64,9 @@ def _allocation(plan: Plan) -> Section:
         row(title, format_, getattr(plan.allocation, name), _of(near, name), _of(done, name))
         for title, name, format_ in _decisions(plan)
     ]
+    textbook = plan.closed_form.rollouts_per_prompt
+    if textbook is not None:
+        rows.insert(2, row("  by the textbook rule", "significant", textbook, None, None))
     cost, now = plan.cost.total, current.cost.total if current else None
     range_ = (near.least_cost, cost) if near else None
     rows.append(row(f"cost, {plan.scenario.currency}", "money", cost, range_, now))
@@ -165,20 +168,29 @@ def _money(plan: Plan) -> Section:
 
 def _sensitivity(plan: Plan) -> Section:
     title = "What moves the bound most"
-    entries = [entry for entry in plan.sensitivity if abs(entry.elasticity) >= LEAST_ELASTICITY]
-    entries = entries[:MOST_SENSITIVITIES]
+    # A plan for a target does not depend on the budget that the scenario happens to name.
+    left_out = "budget" if plan.target else None
+    entries = [
+        entry
+        for entry in plan.sensitivity
+        if abs(entry.elasticity) >= LEAST_ELASTICITY and entry.constant != left_out
+    ][:MOST_SENSITIVITIES]
     if not entries:
         return Section(title, ())
     marks = [mark(plan, entry.constant) for entry in entries]
-    columns = [Column("constant"), Column("value", "text"), Column("if 1 % more", "signed_percent")]
-    columns += [Column("known?")] if any(marks) else []
+    columns = [
+        Column("constant"),
+        Column("value", "plain"),
+        Column("if 1 % more", "signed_percent"),
+    ]
+    columns += [Column("source")] if any(marks) else []
     inputs = plan.scenario.inputs()
     rows = []
     for entry, marked in zip(entries, marks, strict=True):
-        value = leaf(inputs, entry.constant)
-        shown = "" if value is None else f"{value:,.6g}"
         rest = (marked,) if any(marks) else ()
-        rows.append(Row((entry.constant, shown, entry.elasticity / 100.0, *rest)))
+        rows.append(
+            Row((entry.constant, leaf(inputs, entry.constant), entry.elasticity / 100.0, *rest))
+        )
     return Section(title, (Table((*columns,), (*rows,)),))
 
 
@@ -187,7 +199,7 @@ def _alternatives(plan: Plan) -> Section:
     if not plan.alternatives:
         return Section(title, ())
     columns = [
-        Column("bound.concentration"),
+        Column("inequality"),
         Column("bound", "significant"),
         Column("prompts", "integer"),
         Column("rollouts each", "integer"),
@@ -233,7 +245,7 @@ def _uncertain(plan: Plan) -> Section:
         rows = [row for entry in plan.assumed for row in _ends(plan, entry)]
         columns = [
             Column("constant"),
-            Column("value", "text"),
+            Column("value", "plain"),
             Column("prompts", "integer"),
             Column("rollouts each", "integer"),
         ]
@@ -255,7 +267,7 @@ def _ends(plan: Plan, entry: AssumedConstant) -> list[Row]:
             decided: tuple[Cell, ...] = ("infeasible", None, *((None,) if labels else ()))
         else:
             decided = (a.prompts, a.rollouts_per_prompt, *((a.labels,) if labels else ()))
-        return Row((name, f"{value:,.4g}", *decided), emphasis=used)
+        return Row((name, value, *decided), emphasis=used)
 
     return [
         row(f"{entry.constant} ({entry.kind})", entry.value, plan.allocation, used=True),

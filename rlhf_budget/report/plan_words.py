@@ -6,11 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 from rlhf_budget.report.document import Paragraph
-from rlhf_budget.report.numbers import integer, percent, significant, small_percent
+from rlhf_budget.report.numbers import integer, money, percent, significant, small_percent
 from rlhf_budget.report.words import (
     amount,
     buys_labels,
-    count,
     least_rollouts,
     limit_words,
     listing,
@@ -27,6 +26,9 @@ AS_GOOD = 5e-4
 NEXT_SHARE = 0.01
 """The share of the money whose value is told as that of the next money."""
 
+ROUNDING = 1e-12
+"""Relative gaps that are no more than the rounding of the bound itself."""
+
 
 # --- the verdict ---------------------------------------------------------------------------------
 
@@ -36,7 +38,7 @@ def verdict(plan: Plan) -> Paragraph:
     if plan.status != "optimal":
         return Paragraph(f"Not proved to be the best: {_headline(plan)}", "bad")
     if plan.bound.vacuous:
-        return Paragraph(f"{_headline(plan)} {_no_guarantee(plan)}", "warning")
+        return Paragraph(f"{_headline(plan)}{_waste(plan)} {_no_guarantee(plan)}", "warning")
     return Paragraph(_headline(plan))
 
 
@@ -51,7 +53,7 @@ def _headline(plan: Plan) -> str:
     budget, near = plan.cost.budget or plan.cost.total, plan.near_optimal
     if near is not None and near.least_cost <= CLEARLY_BELOW * budget:
         share = f"{100 * near.within:g} %"
-        cheap, whole = amount(near.least_cost, currency), amount(budget, currency)
+        cheap, whole = money(near.least_cost), amount(budget, currency)
         return f"{cheap} of {whole} already reach within {share} of the best bound, {total}."
     what = purchase(plan.allocation, plan.scenario)
     return f"Best use of {amount(budget, currency)}: {what}, for a bound of {total}."
@@ -78,11 +80,19 @@ def current_words(plan: Plan, current: CurrentPlan) -> str:
         compared = f"has a bound {percent(-excess)} below the plan's ({bounds})"
     else:
         compared = "is as good as the plan"
-    text = f"The current allocation costs {costs} and {compared}."
+    text = f"The current allocation costs {costs}{_dearer(plan, current)} and {compared}."
     if not current.violations:
         return text
     broken = listing([_violation(key, plan) for key in current.violations])
     return f"{text} It is outside {broken}."
+
+
+def _dearer(plan: Plan, current: CurrentPlan) -> str:
+    """With a target the money is what is compared."""
+    if plan.target is None or plan.cost.total <= 0:
+        return ""
+    relative = current.cost.total / plan.cost.total - 1.0
+    return f" ({percent(abs(relative))} {'more' if relative > 0 else 'less'} than the plan)"
 
 
 def _violation(key: str, plan: Plan) -> str:
@@ -117,9 +127,13 @@ def _rounded_up(value: float) -> str:
 # --- the reasons ---------------------------------------------------------------------------------
 
 
-def reasons(plan: Plan) -> tuple[str, ...]:
-    """Three sentences: what dominates, why so many rollouts per prompt, and what binds."""
-    return (_dominance(plan), _rollouts(plan), _binding(plan))
+def reasons(plan: Plan) -> tuple[Paragraph, ...]:
+    """Three reasons: what dominates, why so many rollouts per prompt, and what binds."""
+    return (
+        Paragraph(_dominance(plan), label="Largest term"),
+        Paragraph(_rollouts(plan), label="Rollouts per prompt"),
+        Paragraph(_binding(plan), label="What binds"),
+    )
 
 
 def _dominance(plan: Plan) -> str:
@@ -131,10 +145,12 @@ def _dominance(plan: Plan) -> str:
     }
     name = max(terms, key=lambda term: terms[term])
     share = percent(terms[name] / bound.total) if bound.total > 0 else "all"
-    return f"The {name} term is {share} of the bound. {_mover(plan, name)}"
+    return f"{name}, {share} of the bound. {_mover(plan, name)}"
 
 
 def _mover(plan: Plan, term: str) -> str:
+    if term == "sampling" and plan.allocation.prompts == plan.scenario.limits.prompts.max:
+        return "No more prompts are allowed, so only more rollouts of each can lower it."
     if term == "sampling":
         return "More prompts lower it, and to a lesser degree more rollouts of each."
     if term == "KL clipping":
@@ -170,25 +186,25 @@ def _rollouts(plan: Plan) -> str:
 
 def _rollouts_reason(plan: Plan) -> str:
     scenario, K = plan.scenario, plan.allocation.rollouts_per_prompt
-    many, costs = count(K, "rollout") + " per prompt", scenario.costs
+    costs = scenario.costs
     if scenario.bound.concentration == "prompt_mean":
-        return f"{many}: under prompt_mean only the number of prompts counts."
+        return f"{K}, as under prompt_mean only the number of prompts counts."
     if costs.rollout == 0:
-        return f"{many}: rollouts cost nothing."
+        return f"{K}, as rollouts cost nothing."
     if least_rollouts(scenario) == K:
-        return f"{many}, the fewest allowed: the money for another rollout buys more elsewhere."
+        return f"{K}, the fewest allowed, as the money for another rollout buys more elsewhere."
     if plan.allocation.prompts == scenario.limits.prompts.max:
-        return f"{many}: no more prompts are allowed, so money goes into rollouts of each."
+        return f"{K}, as no more prompts are allowed and money can only go into rollouts of each."
     prompt = costs.prompt.prefill
     if plan.allocation.prompts >= costs.prompt.existing:
         prompt += costs.prompt.acquisition
-    text = f"{many}: a further prompt costs {significant_ratio(prompt / costs.rollout)} a rollout."
+    text = f"{K}, as a further prompt costs {_times(prompt / costs.rollout)} a rollout."
     if scenario.bound.concentration == "hoeffding":
         text += _tighter(plan)
     return text
 
 
-def significant_ratio(ratio: float) -> str:
+def _times(ratio: float) -> str:
     """Say how many times as much."""
     return "as much as" if abs(ratio - 1.0) < 1e-9 else f"{significant(ratio, digits=3)} times"
 
@@ -209,24 +225,22 @@ def _textbook(plan: Plan) -> str:
 
 
 def _binding(plan: Plan) -> str:
+    budget = "" if plan.target else ", only the budget"
     if not plan.binding:
-        return f"No limit costs anything. {_next_money(plan)}"
+        return f"no limit{budget}. {_next_money(plan)}"
     limits = listing([limit_words(key, plan.scenario) for key in plan.binding])
-    verb = "stands" if len(plan.binding) == 1 else "stand"
     less = "the plan would cost less" if plan.target else "the bound would be lower"
-    return (
-        f"{limits[0].upper()}{limits[1:]} {verb} in the way: without, {less}. {_next_money(plan)}"
-    )
+    return f"{limits}. Without, {less}. {_next_money(plan)}"
 
 
 def _next_money(plan: Plan) -> str:
     if plan.marginal is None:
         return ""
-    money = plan.cost.budget or plan.cost.total
+    spent = plan.cost.budget or plan.cost.total
     slope = plan.marginal.bound_per_currency
-    if slope == 0 or money <= 0:
+    if slope == 0 or spent <= 0:
         return "More money would not lower the bound."
-    step = 10.0 ** round(math.log10(NEXT_SHARE * money))
+    step = 10.0 ** round(math.log10(NEXT_SHARE * spent))
     gain = -slope * step
     share = percent(gain / plan.bound.total)
     next_ = amount(step, plan.scenario.currency)
@@ -246,6 +260,6 @@ def proof(plan: Plan) -> str:
         else "no allocation within the limits that reaches this bound costs less"
     )
     start = "Proved" if plan.certificate.proved else "Not proved to the tolerance, but"
-    amount_ = "" if gap <= 0 else f" by more than {small_percent(gap)}"
+    least = "a rounding error" if gap <= ROUNDING else small_percent(gap)
     colon = ":" if plan.certificate.proved else ""
-    return f"{start}{colon} {what}{amount_} {looked}."
+    return f"{start}{colon} {what} by more than {least} {looked}."

@@ -151,14 +151,27 @@ def _widths(table: Table, room: int) -> list[int] | None:
     """Width of each column, words made narrower where they must; None where nothing fits."""
     widths = _cell_widths(table)
     excess = _natural(table) - room
-    words = [index for index in range(len(widths)) if _is_words(table, index)]
+    least = _word_widths(table)
     while excess > 0:
-        widest = max(words, key=lambda index: widths[index], default=None)
-        if widest is None or widths[widest] <= NARROWEST_WORDS:
+        wide = [index for index, width in least.items() if widths[index] > width]
+        if not wide:
             return None
+        widest = max(wide, key=lambda index: widths[index])
         widths[widest] -= 1
         excess -= 1
     return widths
+
+
+def _word_widths(table: Table) -> dict[int, int]:
+    """Columns of words, each with the least width at which no word is broken."""
+    texts = [[column.title for column in table.columns], *written(table)]
+    return {
+        index: max(
+            NARROWEST_WORDS, *(cell_len(word) for row in texts for word in row[index].split())
+        )
+        for index in range(len(table.columns))
+        if _is_words(table, index)
+    }
 
 
 def _grid(table: Table, console: Console, widths: list[int]) -> Iterator[Text]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.report.numbers import integer, money, significant
+from rlhf_budget.report.numbers import integer, money, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,19 +51,11 @@ def limit_words(key: str, scenario: Scenario) -> str:
         owned = integer(scenario.costs.prompt.existing)
         return f"the {owned} prompts already owned ({key}; more must be acquired)"
     _, name, end = key.split(".")
-    value = getattr(getattr(scenario.limits, name), end)
-    shown = ", ".join(map(str, value)) if isinstance(value, tuple) else significant_count(value)
-    least = "lowest" if name == "clip_threshold" else "fewest"
-    most = "highest" if name == "clip_threshold" else "most"
-    word = {"min": f"the {least}", "max": f"the {most}"}.get(end, "the choices of")
-    return f"{word} {_DECISIONS[name]} allowed ({shown}; {key})"
-
-
-def significant_count(value: float | None) -> str:
-    """Write a whole number as a count and any other with four digits."""
-    if value is None:
-        return "no limit"
-    return integer(value) if float(value).is_integer() else significant(value)
+    if end == "choices":
+        return f"the choices of {_DECISIONS[name]} ({key})"
+    value = plain(getattr(getattr(scenario.limits, name), end))
+    few, many = ("lowest", "highest") if name == "clip_threshold" else ("fewest", "most")
+    return f"the {few if end == 'min' else many} {_DECISIONS[name]} allowed ({value}; {key})"
 
 
 def confidence(scenario: Scenario) -> str:
