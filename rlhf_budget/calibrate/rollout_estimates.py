@@ -281,11 +281,11 @@ def _kl_problem(evidence: Evidence, kl: float, interval: tuple[float, float]) ->
     distance = _off_policy(evidence)
     if distance is not None:
         return (
-            f"another policy sampled these rollouts (log-probabilities differ by {distance:.3g} nats"
-            " on average): take rollouts of the policy itself"
+            f"another policy sampled these rollouts (log-probabilities differ by {distance:.3g}"
+            " nats on average): take rollouts of the policy itself"
         )
     if kl <= 0:
-        return "the mean log-ratio is not positive: the policy hardly moved, or fields are swapped"
+        return "the mean log-ratio is not positive: a policy hardly moved, or swapped fields"
     if interval[0] <= 0:
         return f"the mean {kl:.3g} nats is not told from 0: use more rollouts"
     return None
