@@ -71,7 +71,7 @@ def exit_code(error: BaseException) -> int:
 def wants_json(arguments: Sequence[str]) -> bool:
     """Whether ``--format json`` was given, even where the rest cannot be parsed."""
     return any(
-        argument in {"--format=json", "-fjson", "-f=json"}
+        argument in {"--format=json", "-fjson"}
         or (argument in {"--format", "-f"} and following == "json")
         for argument, following in zip(arguments, [*arguments[1:], ""], strict=True)
     )

@@ -59,11 +59,16 @@ def _headline(plan: Plan) -> str:
     return f"Best use of {amount(budget, currency)}: {what}, for a bound of {total}."
 
 
+def _waste(plan: Plan) -> str:
+    current = plan.current
+    if current is None or current.excess_relative <= AS_GOOD:
+        return ""
+    return f" The current allocation is {percent(current.excess_relative)} worse."
+
+
 def _no_guarantee(plan: Plan) -> str:
     R = significant(plan.scenario.objective.reward_range)
-    return (
-        f"The bound is not below the reward range, {R}: it ranks spending but guarantees nothing."
-    )
+    return f"No guarantee: a bound that is not below the reward range, {R}, only ranks spending."
 
 
 # --- beside the allocation -----------------------------------------------------------------------
