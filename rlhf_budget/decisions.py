@@ -304,6 +304,13 @@ class BudgetProblem(_Problem):
 
     def rise(self, group: Integers, row: Integers, x: Integers) -> Floats:
         """``ρ(m(n, K))``."""
+        return self._shift_left(group, row, x)
+
+    def attainable(self, group: Integers, row: Integers, x: Integers) -> Floats:
+        """The bound at a point, with G from above."""
+        return self.sampling(group, row, x, "upper") + self._shift_left(group, row, x)
+
+    def _shift_left(self, group: Integers, row: Integers, x: Integers) -> Floats:
         constants = formulas.take(self.arrays.constants, self._pick(group))
         shift = formulas.reward_shift(constants, self.labels_left(group, row, x))
         return np.broadcast_to(np.asarray(shift, dtype=np.float64), x.shape)
@@ -331,8 +338,15 @@ class TargetProblem(_Problem):
 
     def fall(self, group: Integers, row: Integers, x: Integers) -> Floats:
         """Cost of the labels that the target still needs, from below; infinite where none do."""
+        return self._label_cost(group, row, x, "lower")
+
+    def attainable(self, group: Integers, row: Integers, x: Integers) -> Floats:
+        """The cost at a point, with G from above; infinite where it may miss the target."""
+        return self._label_cost(group, row, x, "upper") + self.spend(group, row, x)
+
+    def _label_cost(self, group: Integers, row: Integers, x: Integers, side: str) -> Floats:
         a, pick = self.arrays, self._pick(group)
-        room = self.targets[pick] - self.sampling(group, row, x, "lower")
+        room = self.targets[pick] - self.sampling(group, row, x, side)
         needed = labels_needed(
             formulas.take(a.constants, pick), room, a.least_labels[pick], a.most_labels[pick]
         )
@@ -359,6 +373,13 @@ def fewest_labels(case: Case, room: float) -> int | None:
     low, high = case.labels
     if case.shift(high) > room:
         return None
+    constants = formulas.stack([case.constants])
+    limits = np.array([float(low)]), np.array([float(high)])
+    start = labels_needed(constants, np.array([room]), *limits)[0]
+    low, step = (low if math.isinf(start) else int(start)), 1
+    while case.shift(min(low + step - 1, high)) > room:
+        low, step = low + step, 2 * step
+    high = min(low + step - 1, high)
     while low < high:
         middle = (low + high) // 2
         if case.shift(middle) <= room:
@@ -387,7 +408,7 @@ def labels_needed(constants: Constants, room: Floats, least: Floats, most: Float
     """
     c = constants
     fresh = c.label_kind == "current"
-    room = np.maximum(room, 0.0)
+    exceeded, room = room < 0.0, np.maximum(room, 0.0)
     inflation = 1.0 if fresh else np.square(c.coverage)
     square = np.square(room)
     old = square * (1.0 - c.coverage**-2.0) * c.existing_labels if fresh else 0.0 * room
@@ -401,7 +422,7 @@ def labels_needed(constants: Constants, room: Floats, least: Floats, most: Float
         count = np.ceil(count * (1.0 - 1e-12) - c.existing_labels - 1e-9)
     count = np.clip(np.where(np.isnan(count), math.inf, count), least, most)
     enough = formulas.reward_shift(c, least) <= room
-    unreachable = formulas.reward_shift(c, most) > room
+    unreachable = exceeded | (formulas.reward_shift(c, most) > room)
     return np.where(unreachable, math.inf, np.where(enough, least, count))
 
 

@@ -27,6 +27,8 @@ CHEAP_EVALUATIONS = 100_000
 """Per group: beyond these the search stops as soon as the gap is within the tolerance."""
 MOST_EVALUATIONS = 20_000_000
 """In all: beyond these the search stops, proved or not."""
+SETTLED_AT_ONCE = 16
+"""Points per group that one round evaluates exactly."""
 
 
 class Candidate(NamedTuple):
@@ -68,6 +70,9 @@ class MonotoneProblem(Protocol):
 
     def rise(self, group: Integers, row: Integers, x: Integers) -> Floats:
         """The increasing part, or anything below it that increases too."""
+
+    def attainable(self, group: Integers, row: Integers, x: Integers) -> Floats:
+        """The sum at a point, or a little above it: what ``exact`` will surely attain."""
 
     def reach(self, group: Integers, row: Integers) -> Integers:
         """A number not below the largest feasible x of a row; decreases in the row."""
@@ -122,10 +127,11 @@ def minimise(
         rise = problem.rise(group, boxes.row_low, boxes.low)
         corner_rise = problem.rise(group, boxes.row_low, boxes.high)
         lower = problem.fall(group, boxes.row_high, boxes.high) + rise
-        guess = problem.fall(group, boxes.row_low, boxes.high) + corner_rise
+        promise = problem.attainable(group, boxes.row_low, boxes.high)
         incumbents.evaluations += 2 * np.bincount(group, minlength=groups)
-        incumbents.improve(boxes, guess)
+        incumbents.improve(boxes, promise)
         settled = single & ((rise == corner_rise) | (boxes.low == boxes.high))
+        boxes = boxes._replace(low=np.where(settled, boxes.high, boxes.low))
         lower[settled] = incumbents.settle(boxes.select(settled), lower[settled])
         keep = lower < incumbents.value[group] * (1.0 - FINEST_GAP)
         keep &= ~_spent(incumbents, group, np.where(keep, lower, math.inf), tolerance)[group]
@@ -148,16 +154,20 @@ class _Incumbents:
         self.value = np.full(groups, math.inf)
         self.evaluations = np.zeros(groups, dtype=np.int64)
 
-    def improve(self, boxes: Boxes, guess: Floats) -> None:
+    def improve(self, boxes: Boxes, promise: Floats) -> None:
         """Try the most promising corner of each group."""
-        for index in _least_of_each(boxes.group, guess):
-            if guess[index] < self.value[boxes.group[index]]:
+        for index in _least_of_each(boxes.group, promise):
+            if promise[index] < self.value[boxes.group[index]]:
                 self._offer(boxes, int(index))
 
     def settle(self, boxes: Boxes, lower: Floats) -> Floats:
-        """Evaluate boxes whose best point is their last corner; return sharper lower bounds."""
+        """Evaluate boxes whose best point is their last corner; return sharper lower bounds.
+
+        At most :data:`SETTLED_AT_ONCE` per group: the others wait for a sharper problem, which
+        rules most of them out together.
+        """
         sharper = lower.copy()
-        for index in np.argsort(lower, kind="stable"):
+        for index in np.argsort(lower, kind="stable")[: SETTLED_AT_ONCE * self.value.size]:
             if lower[index] < self.value[boxes.group[index]] * (1.0 - FINEST_GAP):
                 sharper[index] = self._offer(boxes, int(index))
         return sharper
