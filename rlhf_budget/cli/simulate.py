@@ -5,29 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
 from rlhf_budget.cli.errors import INTERRUPTED
-from rlhf_budget.cli.options import (
-    Debug,
-    FormatOption,
-    Output,
-    Quiet,
-    ScenarioFile,
-    ScenarioName,
-    Seed,
-    SetValues,
-)
 from rlhf_budget.cli.output import Answer, notice, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class Constants(str, Enum):
+class Constants(StrEnum):
     """Whose constants the bound uses."""
 
     TRUE = "true"
@@ -35,26 +26,26 @@ class Constants(str, Enum):
 
 
 def simulate(
-    file: ScenarioFile,
-    scenario: ScenarioName = None,
-    set_: SetValues = None,
+    file: options.ScenarioFile,
+    scenario: options.ScenarioName = None,
+    set_: options.SetValues = None,
     worlds: Annotated[int, typer.Option(min=1, help="Random worlds to try.")] = 50,
     replicates: Annotated[int, typer.Option(min=1, help="Estimates in each world.")] = 200,
     constants: Annotated[
         Constants,
         typer.Option(help="Whose constants the bound uses: each world's own, or the scenario's."),
     ] = Constants.TRUE,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
     jobs: Annotated[
         int | None,
         typer.Option(
             min=1, help="Processes to use; all processors by default.", show_default=False
         ),
     ] = None,
-    format_: FormatOption = None,
-    output: Output = None,
-    quiet: Quiet = False,
-    _debug: Debug = False,
+    format_: options.FormatOption = None,
+    output: options.Output = None,
+    quiet: options.Quiet = False,
+    _debug: options.Debug = False,
 ) -> None:
     """Try the plan and its rivals in worlds where the true error is known.
 
@@ -65,16 +56,20 @@ def simulate(
     from rlhf_budget.scenario import load_scenario
 
     loaded = load_scenario(file, scenario=scenario, set_values=set_ or ())
-    with _progress(worlds, quiet=quiet) as on_world:
-        found = simulation.simulate(
-            loaded,
-            worlds=worlds,
-            replicates=replicates,
-            seed=seed,
-            constants=constants.value,
-            jobs=jobs or _processors(),
-            on_world=on_world,
-        )
+    try:
+        with _progress(worlds, quiet=quiet) as on_world:
+            found = simulation.simulate(
+                loaded,
+                worlds=worlds,
+                replicates=replicates,
+                seed=seed,
+                constants=constants.value,
+                jobs=jobs or _processors(),
+                on_world=on_world,
+            )
+    except KeyboardInterrupt:
+        notice("Interrupted before the first world was tried.", quiet=quiet)
+        raise
     answer = Answer(
         command="simulate",
         document=lambda: simulation_document(found),

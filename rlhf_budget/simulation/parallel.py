@@ -94,7 +94,8 @@ def _apart(
         message = "a simulating process ended abruptly, perhaps for want of memory: try --jobs 1"
         raise RlhfBudgetError(message) from error
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        # Waiting keeps the executor alive until its thread has seen that the rest is cancelled.
+        executor.shutdown(wait=True, cancel_futures=True)
 
 
 def _ignore_interrupts() -> None:

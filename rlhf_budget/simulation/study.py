@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rlhf_budget.bound import Allocation
-    from rlhf_budget.scenario.models import Scenario
+    from rlhf_budget.scenario.models import BoundSettings, Scenario
     from rlhf_budget.simulation.statistics import Estimate
     from rlhf_budget.simulation.trials import Outcome, WorldRecord
 
@@ -176,7 +176,7 @@ def world_for(scenario: Scenario) -> WorldSpec:
 def protocol_for(scenario: Scenario, spec: WorldSpec, replicates: int) -> Protocol:
     """Describe what every world of a study has in common."""
     delta = scenario.objective.failure_probability
-    whole, growth = confidence(scenario.bound, delta)
+    own, growth = own_confidence(scenario.bound, delta)
     model = scenario.reward_model
     policy = scenario.bound.policy
     return Protocol(
@@ -184,12 +184,18 @@ def protocol_for(scenario: Scenario, spec: WorldSpec, replicates: int) -> Protoc
         concentration=scenario.bound.concentration,
         policy="fixed" if policy == "sgd" else policy,
         failure_probability=delta,
-        confidence=whole - policy_complexity(scenario.bound),
+        confidence=own,
         confidence_growth=growth,
         existing_labels=0 if model == "verifiable" else model.existing_labels,
         labels_on_current=model != "verifiable" and model.label_policy == "current",
         replicates=replicates,
     )
+
+
+def own_confidence(settings: BoundSettings, failure_probability: float) -> tuple[float, float]:
+    """Return Λ without the policy's complexity, which every trial adds, and Λ's growth in ln n."""
+    whole, growth = confidence(settings, failure_probability)
+    return whole - policy_complexity(settings), growth
 
 
 def _claimed(scenario: Scenario, allocation: Allocation) -> Terms:
