@@ -1,134 +1,157 @@
-"""A scenario in its resolved form: frozen models, one for each section.
+"""A scenario in its resolved form: frozen dataclasses, one for each section.
 
-Units and limits of every field are those of ``rlhf_budget.scenario.keys.KEYS``.
+Limits and descriptions of every constant are in ``rlhf_budget.scenario.keys.KEYS``; the values here
+have passed them. Plain dataclasses, since importing a validation library costs more than a plan.
 """
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from rlhf_budget.errors import Problem, ScenarioError
-from rlhf_budget.scenario.assumptions import Assumption  # noqa: TC001 - pydantic needs it
-from rlhf_budget.scenario.key import REQUIRED, Key
-from rlhf_budget.scenario.keys import FAMILIES, KEYS
 from rlhf_budget.scenario.layers import read_written
 from rlhf_budget.scenario.merge import path_of
 from rlhf_budget.scenario.overrides import with_values
 from rlhf_budget.scenario.resolve import Resolution, resolve
-from rlhf_budget.scenario.written import Written, plain
+from rlhf_budget.scenario.written import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
+    from rlhf_budget.scenario.assumptions import Assumption
+    from rlhf_budget.scenario.written import Written
     from rlhf_budget.tails import Tail
 
 
-def _described(key: Key) -> Any:
-    unit = f" ({key.unit})" if key.unit else ""
-    default = ... if key.default is REQUIRED else key.default
-    return Field(
-        default,
-        description=f"{key.description}{unit}.",
-        ge=key.at_least,
-        gt=key.above,
-        le=key.at_most,
-        lt=key.below,
-    )
+class Section:
+    """Base of all sections."""
+
+    def model_copy(self, *, update: Mapping[str, Any]) -> Self:
+        """Return a copy with some fields changed, unvalidated: for values known to be legal."""
+        changed = copy.copy(self)
+        changed.__dict__.pop("cached_tail", None)
+        changed.__dict__.update(update)
+        return changed
 
 
-def _key(path: str) -> Any:
-    return _described(KEYS[path])
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, no unknown fields, no conversions."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True
-    )
-
-
+@dataclass(frozen=True)
 class Objective(Section):
     """What is maximised, and with which certainty."""
 
-    kl_coefficient: float = _key("objective.kl_coefficient")
-    reward_range: float = _key("objective.reward_range")
-    failure_probability: float = _key("objective.failure_probability")
+    kl_coefficient: float
+    """beta, reward per nat."""
+    reward_range: float
+    """R, length of the interval of rewards, reward units."""
+    failure_probability: float
+    """delta, a probability."""
 
 
+@dataclass(frozen=True)
 class Sgd(Section):
     """SGD as an Ornstein-Uhlenbeck process."""
 
-    learning_rate: float = _key("bound.sgd.learning_rate")
-    batch_size: int = _key("bound.sgd.batch_size")
+    learning_rate: float
+    """Learning rate eta."""
+    batch_size: int
+    """Samples in a batch."""
     hessian_eigenvalues: tuple[float, ...]
+    """Eigenvalues of the Hessian at the optimum."""
     gradient_noise_eigenvalues: tuple[float, ...]
-    prior_std: float = _key("bound.sgd.prior_std")
-    distance: float = _key("bound.sgd.distance")
+    """Eigenvalues of the gradient-noise covariance, in the same order."""
+    prior_std: float
+    """Standard deviation s of the prior."""
+    distance: float
+    """Distance of the optimum from the prior's mean."""
 
 
+@dataclass(frozen=True)
 class BoundSettings(Section):
-    """Which bound is minimised."""
+    """Which bound is minimised; constants that are not needed may be None."""
 
-    concentration: Literal["hoeffding", "prompt_mean", "bernstein"] = "hoeffding"
-    policy: Literal["fixed", "finite_class", "pac_bayes", "sgd"] = "fixed"
-    candidates: int | None = _key("bound.candidates")
-    posterior_kl: float | None = _key("bound.posterior_kl")
-    prompt_variance: float | None = _key("bound.prompt_variance")
-    rollout_variance: float | None = _key("bound.rollout_variance")
+    concentration: Literal["hoeffding", "prompt_mean", "bernstein"]
+    """Concentration inequality."""
+    policy: Literal["fixed", "finite_class", "pac_bayes", "sgd"]
+    """How the policy depends on the data."""
+    candidates: int | None = None
+    """Candidates of ``finite_class``, a count."""
+    posterior_kl: float | None = None
+    """KL(Q||P) of ``pac_bayes``, nats."""
+    prompt_variance: float | None = None
+    """Variance between prompts, reward units squared."""
+    rollout_variance: float | None = None
+    """Mean variance within a prompt, reward units squared."""
     sgd: Sgd | None = None
+    """Constants of ``sgd``."""
 
 
+@dataclass(frozen=True)
 class PromptCost(Section):
     """What a prompt costs: acquisition beyond those that exist, and prefill for every one."""
 
-    acquisition: float = _key("costs.prompt.acquisition")
-    existing: int = _key("costs.prompt.existing")
-    prefill: float = _key("costs.prompt.prefill")
+    acquisition: float
+    """Currency per new prompt."""
+    existing: int
+    """Prompts owned, a count."""
+    prefill: float
+    """Currency per prompt."""
 
 
+@dataclass(frozen=True)
 class Costs(Section):
-    """What things cost, in the scenario's currency."""
+    """What things cost."""
 
     prompt: PromptCost
-    rollout: float = _key("costs.rollout")
-    label: float | None = _key("costs.label")
-    fixed: float = _key("costs.fixed")
-    _derived: frozenset[str] = PrivateAttr(default=frozenset())
+    """Price of prompts."""
+    rollout: float
+    """Currency per rollout."""
+    label: float | None
+    """Currency per label; None where none are bought and no price is given."""
+    fixed: float
+    """Currency, spent whatever the plan."""
+    derived: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """Key paths of prices computed from GPU tokens: their float is their exact value."""
 
-    @property
-    def derived(self) -> frozenset[str]:
-        """Key paths of prices computed from GPU tokens: their float is their exact value."""
-        return self._derived
 
-
+@dataclass(frozen=True)
 class ErrorCurve(Section):
     """Mean squared error of the reward model: ``floor + scale * labels**(-exponent)``."""
 
-    floor: float = _key("reward_model.error.floor")
-    scale: float = _key("reward_model.error.scale")
-    exponent: float = _key("reward_model.error.exponent")
+    floor: float
+    """Reward units squared."""
+    scale: float
+    """Reward units squared, at one label."""
+    exponent: float
+    """Power of the number of labels."""
 
 
+@dataclass(frozen=True)
 class RewardModel(Section):
     """How well the reward model knows the reward."""
 
-    coverage: float | None = _key("reward_model.coverage")
-    coverage_kind: Literal["density", "features"] = "density"
+    coverage: float | None
+    """C >= 1; None where every label comes from the current policy."""
+    coverage_kind: Literal["density", "features"]
+    """What C was measured on."""
     error: ErrorCurve | float
-    existing_labels: int = _key("reward_model.existing_labels")
-    label_policy: Literal["behaviour", "current"] = "behaviour"
+    """Learning curve, or the mean squared error of a finished reward model (reward units
+    squared)."""
+    existing_labels: int
+    """Labels owned, a count."""
+    label_policy: Literal["behaviour", "current"]
+    """Whose rollouts new labels compare."""
 
 
+@dataclass(frozen=True)
 class LogRatio(Section):
-    """Law of the log-ratio of policy and reference on whole responses."""
+    """Law of the log-ratio of policy and reference on whole responses, one class per family."""
 
-    family: str
+    family: ClassVar[str]
+    """Name in ``log_ratio.family``."""
 
     @cached_property
     def cached_tail(self) -> Tail:
@@ -139,26 +162,19 @@ class LogRatio(Section):
         """Return the law of ``|l|``, in nats."""
         return self.cached_tail
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy, without the tail made for the old values."""
-        copy = super().model_copy(update=update, deep=deep)
-        copy.__dict__.pop("cached_tail", None)
-        return copy
-
     def _new_tail(self) -> Tail:
         raise NotImplementedError
 
 
-def _law(family: str, name: str) -> Any:
-    return _described(FAMILIES[family][name])
-
-
+@dataclass(frozen=True)
 class GaussianLogRatio(LogRatio):
-    """A normal log-ratio of mean ``kl``."""
+    """A normal log-ratio."""
 
-    family: Literal["gaussian"] = "gaussian"
-    kl: float = _law("gaussian", "kl")
-    std: float | None = _law("gaussian", "std")
+    family: ClassVar[str] = "gaussian"
+    kl: float
+    """Mean, nats per sequence."""
+    std: float | None = None
+    """Standard deviation, nats; None stands for ``sqrt(2 kl)``."""
 
     def _new_tail(self) -> Tail:
         from rlhf_budget import tails  # noqa: PLC0415 - reading a scenario needs no tails
@@ -167,146 +183,188 @@ class GaussianLogRatio(LogRatio):
         return tails.Gaussian(kl=self.kl, std=std)
 
 
+@dataclass(frozen=True)
 class ExponentialLogRatio(LogRatio):
     """An exponential absolute log-ratio."""
 
-    family: Literal["exponential"] = "exponential"
-    mean: float = _law("exponential", "mean")
+    family: ClassVar[str] = "exponential"
+    mean: float
+    """Nats."""
 
     def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - reading a scenario needs no tails
+        from rlhf_budget import tails  # noqa: PLC0415 - as above
 
         return tails.Exponential(mean=self.mean)
 
 
+@dataclass(frozen=True)
 class HalfNormalLogRatio(LogRatio):
     """A folded normal log-ratio of mean 0."""
 
-    family: Literal["half_normal"] = "half_normal"
-    scale: float = _law("half_normal", "scale")
+    family: ClassVar[str] = "half_normal"
+    scale: float
+    """Nats."""
 
     def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - reading a scenario needs no tails
+        from rlhf_budget import tails  # noqa: PLC0415 - as above
 
         return tails.HalfNormal(scale=self.scale)
 
 
+@dataclass(frozen=True)
 class GammaLogRatio(LogRatio):
     """A gamma absolute log-ratio."""
 
-    family: Literal["gamma"] = "gamma"
-    shape: float = _law("gamma", "shape")
-    scale: float = _law("gamma", "scale")
+    family: ClassVar[str] = "gamma"
+    shape: float
+    """No unit."""
+    scale: float
+    """Nats."""
 
     def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - reading a scenario needs no tails
+        from rlhf_budget import tails  # noqa: PLC0415 - as above
 
         return tails.Gamma(shape=self.shape, scale=self.scale)
 
 
+@dataclass(frozen=True)
 class WeibullLogRatio(LogRatio):
     """A Weibull absolute log-ratio."""
 
-    family: Literal["weibull"] = "weibull"
-    shape: float = _law("weibull", "shape")
-    scale: float = _law("weibull", "scale")
+    family: ClassVar[str] = "weibull"
+    shape: float
+    """No unit."""
+    scale: float
+    """Nats."""
 
     def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - reading a scenario needs no tails
+        from rlhf_budget import tails  # noqa: PLC0415 - as above
 
         return tails.Weibull(shape=self.shape, scale=self.scale)
 
 
+@dataclass(frozen=True)
 class LogNormalLogRatio(LogRatio):
     """A lognormal absolute log-ratio."""
 
-    family: Literal["lognormal"] = "lognormal"
-    mu: float = _law("lognormal", "mu")
-    sigma: float = _law("lognormal", "sigma")
+    family: ClassVar[str] = "lognormal"
+    mu: float
+    """Mean of ``ln |l|``, ln nats."""
+    sigma: float
+    """Standard deviation of ``ln |l|``, ln nats."""
 
     def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - reading a scenario needs no tails
+        from rlhf_budget import tails  # noqa: PLC0415 - as above
 
         return tails.LogNormal(mu=self.mu, sigma=self.sigma)
 
 
+@dataclass(frozen=True)
 class LomaxLogRatio(LogRatio):
     """A Lomax (shifted Pareto) absolute log-ratio."""
 
-    family: Literal["lomax"] = "lomax"
-    shape: float = _law("lomax", "shape")
-    scale: float = _law("lomax", "scale")
+    family: ClassVar[str] = "lomax"
+    shape: float
+    """No unit, above 1."""
+    scale: float
+    """Nats."""
 
     def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - reading a scenario needs no tails
+        from rlhf_budget import tails  # noqa: PLC0415 - as above
 
         return tails.Lomax(shape=self.shape, scale=self.scale)
 
 
+@dataclass(frozen=True)
 class EmpiricalLogRatio(LogRatio):
     """Observed log-ratios, each with the same weight."""
 
-    family: Literal["empirical"] = "empirical"
-    samples: tuple[float, ...] = Field(description="Log-ratios of whole responses (nats).")
+    family: ClassVar[str] = "empirical"
+    samples: tuple[float, ...] = field(repr=False)
+    """Nats per sequence."""
 
     def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - reading a scenario needs no tails
+        from rlhf_budget import tails  # noqa: PLC0415 - as above
 
         return tails.Empirical(self.samples)
 
 
-_LOG_RATIOS: Final[dict[str, type[LogRatio]]] = {
-    "gaussian": GaussianLogRatio,
-    "exponential": ExponentialLogRatio,
-    "half_normal": HalfNormalLogRatio,
-    "gamma": GammaLogRatio,
-    "weibull": WeibullLogRatio,
-    "lognormal": LogNormalLogRatio,
-    "lomax": LomaxLogRatio,
-    "empirical": EmpiricalLogRatio,
-}
-
-
+@dataclass(frozen=True)
 class IntegerRange(Section):
-    """Limits of a whole number; ``max`` None where there is none."""
+    """Limits of a whole number."""
 
     min: int
+    """Least, a count."""
     max: int | None = None
+    """Largest, a count; None where there is none."""
 
 
+@dataclass(frozen=True)
 class NumberRange(Section):
-    """Limits of a number; ``max`` None where there is none."""
+    """Limits of a number."""
 
     min: float
+    """Least, nats."""
     max: float | None = None
+    """Largest, nats; None where there is none."""
 
 
+@dataclass(frozen=True)
 class RolloutLimits(Section):
-    """Limits of the rollouts of a prompt: ``min`` and ``max``, or sorted ``choices``."""
+    """Limits of the rollouts of a prompt: ``min`` and ``max``, or ``choices``."""
 
-    min: int | None = _key("limits.rollouts_per_prompt.min")
-    max: int | None = _key("limits.rollouts_per_prompt.max")
+    min: int | None = None
+    """Least, a count."""
+    max: int | None = None
+    """Largest, a count."""
     choices: tuple[int, ...] | None = None
+    """Counts to choose from, ascending."""
 
 
+@dataclass(frozen=True)
 class Limits(Section):
     """What the plan may choose from."""
 
     prompts: IntegerRange
+    """Prompts."""
     rollouts_per_prompt: RolloutLimits
+    """Rollouts of each prompt."""
     labels: IntegerRange
+    """New labels."""
     clip_threshold: NumberRange
+    """Clip threshold."""
 
 
+@dataclass(frozen=True)
 class CurrentAllocation(Section):
     """The allocation to beat."""
 
-    prompts: int = _key("current.prompts")
-    rollouts_per_prompt: int = _key("current.rollouts_per_prompt")
-    labels: int = _key("current.labels")
-    clip_threshold: float | None = _key("current.clip_threshold")
+    prompts: int
+    """A count."""
+    rollouts_per_prompt: int
+    """A count."""
+    labels: int
+    """A count."""
+    clip_threshold: float | None = None
+    """Nats; None stands for the best for the other three."""
 
 
+_FAMILIES: Final[dict[str, type[LogRatio]]] = {
+    law.family: law
+    for law in (
+        GaussianLogRatio,
+        ExponentialLogRatio,
+        HalfNormalLogRatio,
+        GammaLogRatio,
+        WeibullLogRatio,
+        LogNormalLogRatio,
+        LomaxLogRatio,
+        EmpiricalLogRatio,
+    )
+}
+
+
+@dataclass(frozen=True, init=False)
 class Scenario(Section):
     """A scenario with every constant resolved.
 
@@ -318,7 +376,7 @@ class Scenario(Section):
     ScenarioError
         With everything that is wrong.
     FileAccessError
-        When a file of log-ratios cannot be read.
+        When a file that it names cannot be read.
 
     Examples
     --------
@@ -332,23 +390,35 @@ class Scenario(Section):
     0.01
     """
 
-    name: str = _key("name")
-    currency: str = _key("currency")
-    budget: float | None = _key("budget")
+    name: str
+    """Name; by default the stem of the file."""
+    currency: str
+    """Label of the currency."""
+    budget: float | None
+    """Currency; None where only a target can be planned for."""
     objective: Objective
+    """What is maximised."""
     bound: BoundSettings
+    """Which bound is minimised."""
     costs: Costs
-    reward_model: Literal["verifiable"] | RewardModel
-    log_ratio: SerializeAsAny[LogRatio] | None
+    """What things cost."""
+    reward_model: RewardModel | Literal["verifiable"]
+    """How well the reward model knows the reward."""
+    log_ratio: LogRatio | None
+    """Law of the log-ratio; may be None at a KL coefficient of 0."""
     limits: Limits
+    """What the plan may choose from."""
     current: CurrentAllocation | None
+    """The allocation to beat."""
     sources: dict[str, str]
+    """Key path -> where the constant comes from."""
     checks: dict[str, dict[str, float]]
+    """Key path of a result -> ``min``, ``max`` or both."""
     scenarios: dict[str, dict[str, Any]]
+    """Name -> the keys that it changes, as written."""
     assumed: tuple[Assumption, ...]
     """Constants given as a range or as unknown, with the value taken."""
-
-    _written: Written = PrivateAttr()
+    _written: Written = field(compare=False, repr=False)
 
     def __init__(self, **written: Any) -> None:
         self._fill(read_written(written))
@@ -378,8 +448,12 @@ class Scenario(Section):
         problems = _all_problems(written, resolution)
         if problems:
             raise ScenarioError(problems)
-        super().__init__(**_sections(resolution, like))
-        self._written = written
+        self.__dict__.update(_models(resolution), _written=written)
+        if like is not None and like.log_ratio == self.log_ratio:
+            self.__dict__["log_ratio"] = like.log_ratio
+
+    def __repr__(self) -> str:
+        return f"Scenario({self.name!r}, budget={self.budget}, currency={self.currency!r})"
 
     def inputs(self) -> dict[str, Any]:
         """Return every constant of the plan, resolved, in plain JSON types.
@@ -387,22 +461,8 @@ class Scenario(Section):
         Defaults are filled in and absent keys left out. Read back as a scenario it gives the same
         plan: what only labels or judges a plan (name, current, checks, ...) is not in it.
         """
-        sections = {
-            "objective": self.objective,
-            "bound": self.bound,
-            "costs": self.costs,
-            "reward_model": self.reward_model,
-            "log_ratio": self.log_ratio,
-            "limits": self.limits,
-        }
-        budget = {} if self.budget is None else {"budget": self.budget}
-        return budget | {
-            name: section.model_dump(mode="json", exclude_none=True)
-            if isinstance(section, Section)
-            else section
-            for name, section in sections.items()
-            if section is not None
-        }
+        values = {name: plain(getattr(self, name)) for name in _INPUTS}
+        return {name: value for name, value in values.items() if value is not None}
 
     def with_values(self, values: Mapping[str, Any]) -> Scenario:
         """Return the scenario with some keys set, as the option ``--set`` does.
@@ -432,6 +492,9 @@ class Scenario(Section):
         return True
 
 
+_INPUTS: Final = ("budget", "objective", "bound", "costs", "reward_model", "log_ratio", "limits")
+
+
 def _all_problems(written: Written, resolution: Resolution) -> tuple[Problem, ...]:
     """Return the problems by file and line.
 
@@ -449,19 +512,50 @@ def _all_problems(written: Written, resolution: Resolution) -> tuple[Problem, ..
     return tuple(by_place)
 
 
-def _sections(resolution: Resolution, like: Scenario | None) -> dict[str, Any]:
-    """Return the models of the resolved sections, by field of the scenario."""
-    values = dict(resolution.values)
-    costs = Costs(**values["costs"])
-    costs._derived = resolution.derived  # noqa: SLF001 - of this module
-    log_ratio = None
-    if values["log_ratio"] is not None:
-        log_ratio = _LOG_RATIOS[values["log_ratio"]["family"]](**values["log_ratio"])
-        if like is not None and like.log_ratio == log_ratio:
-            log_ratio = like.log_ratio
-    return {
-        **values,
-        "costs": costs,
-        "log_ratio": log_ratio,
+def _models(resolution: Resolution) -> dict[str, Any]:
+    """Return the fields of a scenario from its resolved values."""
+    values = resolution.values
+    return values | {
+        "objective": Objective(**values["objective"]),
+        "bound": _bound(values["bound"]),
+        "costs": _costs(values["costs"], resolution.derived),
+        "reward_model": _reward_model(values["reward_model"]),
+        "log_ratio": _log_ratio(values["log_ratio"]),
+        "limits": _limits(values["limits"]),
+        "current": CurrentAllocation(**values["current"]) if values["current"] else None,
         "assumed": resolution.assumed,
     }
+
+
+def _bound(values: dict[str, Any]) -> BoundSettings:
+    sgd = values.get("sgd")
+    return BoundSettings(**{**values, "sgd": Sgd(**sgd) if sgd else None})
+
+
+def _costs(values: dict[str, Any], derived: frozenset[str]) -> Costs:
+    prompt = PromptCost(**values["prompt"])
+    return Costs(prompt, values["rollout"], values.get("label"), values["fixed"], derived=derived)
+
+
+def _reward_model(values: dict[str, Any] | Literal["verifiable"]) -> Any:
+    if not isinstance(values, dict):
+        return values
+    error = values["error"]
+    error = ErrorCurve(**error) if isinstance(error, dict) else error
+    return RewardModel(**{"coverage": None, **values, "error": error})
+
+
+def _log_ratio(values: dict[str, Any] | None) -> LogRatio | None:
+    if values is None:
+        return None
+    constants = {name: value for name, value in values.items() if name != "family"}
+    return _FAMILIES[values["family"]](**constants)
+
+
+def _limits(values: dict[str, Any]) -> Limits:
+    return Limits(
+        prompts=IntegerRange(**values["prompts"]),
+        rollouts_per_prompt=RolloutLimits(**values["rollouts_per_prompt"]),
+        labels=IntegerRange(**values["labels"]),
+        clip_threshold=NumberRange(**values["clip_threshold"]),
+    )

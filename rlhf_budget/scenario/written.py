@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,13 +48,23 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Real):
         return int(value) if isinstance(value, Integral) else float(value)
-    if hasattr(value, "model_dump"):
-        value = value.model_dump(exclude_none=True)
+    if is_dataclass(value):
+        return _plain_section(value)
     if hasattr(value, "items"):
         return {str(key): plain(entry) for key, entry in value.items()}
     if hasattr(value, "tolist"):
         return value.tolist()
     return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def _plain_section(section: Any) -> dict[str, Any]:
+    """Return a section of a resolved scenario as it could be written, absent keys left out."""
+    values = {"family": section.family} if hasattr(section, "family") else {}
+    for each in fields(section):
+        entry = getattr(section, each.name)
+        if each.compare and entry is not None:
+            values[each.name] = plain(entry)
+    return values
 
 
 def key_of(path: Path) -> str:
