@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import narwhals as nw
 
-    from rlhf_budget.calibrate.fields import Layout
+    from rlhf_budget.calibrate.fields import Field, Layout
     from rlhf_budget.calibrate.files import Format, LogFile
 
 EngineName = Literal["duckdb", "spark"]
@@ -154,7 +154,7 @@ class DuckDBEngine:
             types = {name: "VARCHAR" for name, *_ in rows if name != "file_name"}
             source = f"(SELECT *, false AS malformed FROM {table})"
             return normalised(layout, dialect, types, source, evaluation=evaluation)
-        fields = layout.fields()
+        fields = _once_per_column(layout.fields())
         paths = ", ".join(dialect.json_path(field) for field in fields)
         named = "".join(
             f", found[{index + 1}] AS {dialect.identifier(field_column(field))}"
@@ -223,6 +223,23 @@ def _json(kind: Format, logs: Sequence[LogFile]) -> str:
     return f"(SELECT json, filename AS file_name FROM {table})"
 
 
+def _once_per_column(fields: Sequence[Field]) -> list[Field]:
+    """Drop a field that another role reads in another way from the same column."""
+    return list({field_column(field): field for field in fields}.values())
+
+
+@contextmanager
+def _spark_errors() -> Iterator[None]:
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise FileAccessError(f"Spark cannot read the logs: {first_line}") from error
+
+
 class SparkEngine:
     """The active Spark session, or a new one."""
 
@@ -236,16 +253,18 @@ class SparkEngine:
 
     def columns(self, logs: Sequence[LogFile]) -> dict[str, str]:
         """Return the names and types of the columns of parquet files."""
-        return dict(self._parquet(logs).dtypes)
+        with _spark_errors():
+            return dict(self._parquet(logs).dtypes)
 
     def read(self, logs: Sequence[LogFile], layout: Layout) -> nw.LazyFrame[Any]:
         """Return the rows of all files in the columns that the aggregates read."""
         import narwhals as nw
 
-        frames = [
-            self._normalised(kind, group, layout, evaluation=evaluation)
-            for (kind, evaluation), group in _by_source(logs).items()
-        ]
+        with _spark_errors():
+            frames = [
+                self._normalised(kind, group, layout, evaluation=evaluation)
+                for (kind, evaluation), group in _by_source(logs).items()
+            ]
         rows = frames[0]
         for other in frames[1:]:
             rows = rows.unionByName(other)
@@ -285,7 +304,7 @@ class SparkEngine:
         else:
             whole = self._session.read.text(paths, wholetext=True)
             lines = whole.selectExpr("explode(from_json(value, 'array<string>')) AS value")
-        fields = layout.fields()
+        fields = _once_per_column(layout.fields())
         named = [
             f"get_json_object(value, {dialect.json_path(field)})"
             f" AS {dialect.identifier(field_column(field))}"
@@ -298,7 +317,8 @@ class SparkEngine:
 
     def fetch(self, frame: nw.LazyFrame[Any]) -> list[dict[str, Any]]:
         """Return the rows of a small result."""
-        return [row.asDict() for row in frame.to_native().collect()]
+        with _spark_errors():
+            return [row.asDict() for row in frame.to_native().collect()]
 
     def keep(self, frame: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
         """Compute a frame once and cache it."""
