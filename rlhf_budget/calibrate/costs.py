@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -63,6 +63,8 @@ class Residual:
 @dataclass(frozen=True)
 class CostConstants(Calibration):
     """Prices of a prompt and of a rollout."""
+
+    command: ClassVar[str] = "calibrate costs"
 
     residuals: tuple[Residual, ...] = ()
     """What the prices leave unexplained, run by run."""
@@ -159,7 +161,7 @@ class _Fit:
             None if interval is None else (interval[0] * factor, interval[1] * factor),
             _METHOD,
             len(self.runs),
-            name + self._note(column),
+            name + self._note(column) + ("" if pasted else "; choose with --run to write it"),
             pasted=pasted,
         )
 

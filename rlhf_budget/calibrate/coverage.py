@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -56,6 +56,8 @@ class RidgeEffect:
 @dataclass(frozen=True)
 class CoverageConstants(Calibration):
     """Coverage of the current policy by the reward model's training data."""
+
+    command: ClassVar[str] = "calibrate coverage"
 
     pareto_shape: float | None = None
     """``k̂`` of the largest importance weights; None for features, or without a tail to fit."""

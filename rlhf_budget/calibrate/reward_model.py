@@ -8,8 +8,8 @@ with Bradley-Terry logits ``Δ = s(r₁ - r₂)`` and the excess loss ``e`` over
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rlhf_budget.calibrate.estimates import Calibration, CalibrationWarning, Estimate, Source
 from rlhf_budget.calibrate.learning_curve import (
@@ -56,6 +56,8 @@ class LogitCurvature:
 @dataclass(frozen=True)
 class RewardModelConstants(Calibration):
     """Floor, scale and exponent of a reward model's error."""
+
+    command: ClassVar[str] = "calibrate reward-model"
 
     curve: LearningCurve | None = None
     """The fitted curve; None where the data hold no loss at two numbers of labels."""
@@ -308,7 +310,8 @@ def _estimates(
     exponent = estimate(_EXPONENT, "1", curve.exponent, curve.exponent_interval)
     if bend is None:
         floor, scale, _ = _unavailable(_HOW_TO_AGREE)
-        return floor, scale, exponent
+        told = f"{exponent.note}; not for the scenario without a scale that goes with it"
+        return floor, scale, replace(exponent, note=told)
     unit_error = 1.0 / (logit_scale**2 * bend.value)
     excess = curve.loss_limit - curve.lower_limit
     excess_range = _shifted(curve.loss_limit_interval, -curve.lower_limit)

@@ -1,30 +1,23 @@
-"""``rlhf-budget calibrate rollouts``, and how every calibration is printed."""
+"""``rlhf-budget calibrate``: its commands, of which ``rollouts`` is here."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlhf_budget.cli import options
-from rlhf_budget.cli.output import Answer, deliver, send
+from rlhf_budget.cli import (
+    calibrate_output,
+    options,
+)
+from rlhf_budget.cli.calibrate_costs import costs
+from rlhf_budget.cli.calibrate_coverage import coverage
+from rlhf_budget.cli.calibrate_reward_model import reward_model
 
 if TYPE_CHECKING:
-    from rlhf_budget.calibrate.estimates import Calibration, Estimate
     from rlhf_budget.calibrate.rollouts import RolloutConstants
-    from rlhf_budget.report.document import Document, Section
-
-
-class CalibrateFormat(StrEnum):
-    """How constants are printed."""
-
-    YAML = "yaml"
-    TABLE = "table"
-    JSON = "json"
-    MARKDOWN = "markdown"
-    CSV = "csv"
+    from rlhf_budget.report.document import Section
 
 
 class TrainerName(StrEnum):
@@ -44,20 +37,6 @@ class EngineChoice(StrEnum):
     SPARK = "spark"
 
 
-FormatOption = Annotated[
-    CalibrateFormat | None,
-    typer.Option("--format", "-f", help="How to print; default yaml, or by --output's suffix."),
-]
-Level = Annotated[float, typer.Option(help="Level of the intervals, between 0 and 1.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Make rows that cannot be used an error.")]
-IncludeUnreliable = Annotated[
-    bool, typer.Option("--include-unreliable", help="Write unreliable values too.")
-]
-Paths = Annotated[
-    list[str],
-    typer.Argument(metavar="PATH...", help="Files, patterns or directories.", show_default=False),
-]
-
 calibrate_app = typer.Typer(
     help="Estimate a scenario's constants from logs, as YAML that pastes into a scenario.",
     no_args_is_help=True,
@@ -66,9 +45,9 @@ calibrate_app = typer.Typer(
 )
 
 
-@calibrate_app.callback()
-def _calibrate() -> None:
-    """Keep ``rollouts`` a sub-command even where it is the only one."""
+calibrate_app.command("reward-model")(reward_model)
+calibrate_app.command("coverage")(coverage)
+calibrate_app.command("costs")(costs)
 
 
 def _field(role: str) -> Any:
@@ -77,7 +56,7 @@ def _field(role: str) -> Any:
 
 @calibrate_app.command()
 def rollouts(
-    paths: Paths,
+    paths: calibrate_output.Paths,
     trainer: Annotated[
         TrainerName | None, typer.Option(help="Whose format it is; recognised by default.")
     ] = None,
@@ -118,10 +97,13 @@ def rollouts(
     engine: Annotated[
         EngineChoice, typer.Option(help="Where the aggregates run.")
     ] = EngineChoice.DUCKDB,
-    level: Level = 0.95,
-    strict: Strict = False,
-    include_unreliable: IncludeUnreliable = False,
-    format_: FormatOption = None,
+    level: calibrate_output.Level = 0.95,
+    strict: calibrate_output.Strict = False,
+    include_unreliable: calibrate_output.IncludeUnreliable = False,
+    into: calibrate_output.Into = None,
+    yes: calibrate_output.Yes = False,
+    plot: calibrate_output.Plot = None,
+    format_: calibrate_output.FormatOption = None,
     output: options.Output = None,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
@@ -152,99 +134,16 @@ def rollouts(
         ),
         engine=engine.value,
     )
-    send_calibration(
+    calibrate_output.draw(found, plot, quiet=quiet)
+    calibrate_output.send_calibration(
         found,
         format_,
         output,
         include_unreliable=include_unreliable,
         quiet=quiet,
+        into=into,
+        yes=yes,
         sections=_rollout_sections(found),
-    )
-
-
-def send_calibration(
-    calibration: Calibration,
-    format_: CalibrateFormat | None,
-    output: str | None,
-    *,
-    include_unreliable: bool,
-    quiet: bool,
-    sections: tuple[Section, ...] = (),
-) -> None:
-    """Print the result of any calibration, or write it to a file whole or not at all.
-
-    ``sections`` are those that only this calibration has, for table and markdown.
-    """
-    chosen = format_ or _by_suffix(output)
-    if chosen is CalibrateFormat.YAML:
-        from rlhf_budget.calibrate.yaml_fragment import fragment_yaml
-
-        text = fragment_yaml(calibration, include_unreliable=include_unreliable)
-        deliver(text, output, quiet=quiet)
-        return
-    answer = Answer(
-        command=calibration.command,
-        document=lambda: calibration_document(calibration, sections),
-        data=lambda: calibration.to_dict(include_unreliable=include_unreliable),
-        rows=lambda: [_csv_row(estimate) for estimate in calibration.estimates],
-    )
-    send(answer, options.Format(chosen.value), output, quiet=quiet)
-
-
-def _by_suffix(output: str | None) -> CalibrateFormat:
-    suffixes = {
-        ".json": CalibrateFormat.JSON,
-        ".md": CalibrateFormat.MARKDOWN,
-        ".markdown": CalibrateFormat.MARKDOWN,
-        ".csv": CalibrateFormat.CSV,
-    }
-    return suffixes.get(Path(output or "").suffix.lower(), CalibrateFormat.YAML)
-
-
-def _csv_row(estimate: Estimate) -> dict[str, Any]:
-    row = estimate.to_dict()
-    low, high = row.pop("interval") or (None, None)
-    return {**row, "low": low, "high": high}
-
-
-def calibration_document(calibration: Calibration, sections: tuple[Section, ...] = ()) -> Document:
-    """Arrange any calibration for reading: what was read, estimates, its own parts, warnings."""
-    from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
-
-    columns = (
-        Column("constant"),
-        Column("value", "significant"),
-        Column(f"{100 * calibration.level:g} % interval", "significant"),
-        Column("unit"),
-        Column("status"),
-        Column("remark"),
-    )
-    rows = tuple(
-        Row((e.constant, e.value, e.interval, e.unit, e.status, e.note), format="significant")
-        for e in calibration.estimates
-    )
-    warnings = tuple(
-        Paragraph(warning.message, "warning", warning.code) for warning in calibration.warnings
-    )
-    parts = (
-        Section("Constants", (Table(columns, rows),)),
-        *sections,
-        Section("Warnings", warnings),
-    )
-    return Document(
-        f"rlhf-budget {calibration.command}",
-        Paragraph(_what_was_read(calibration)),
-        tuple(section for section in parts if section.parts),
-    )
-
-
-def _what_was_read(calibration: Calibration) -> str:
-    source = calibration.source
-    skipped = ", ".join(f"{skip.count} {skip.reason}" for skip in source.skipped)
-    steps = f", steps {source.steps[0]} to {source.steps[1]}" if source.steps else ""
-    return (
-        f"{source.rows_used} of {source.rows_read} rows used"
-        f"{f' (not used: {skipped})' if skipped else ''}{steps}."
     )
 
 

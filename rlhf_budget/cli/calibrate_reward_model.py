@@ -1,0 +1,118 @@
+"""``rlhf-budget calibrate reward-model``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rlhf_budget.cli import (
+    calibrate_output,
+    options,
+)
+
+if TYPE_CHECKING:
+    from rlhf_budget.calibrate.reward_model import RewardModelConstants
+    from rlhf_budget.report.document import Section
+
+
+class CurvatureChoice(StrEnum):
+    """Which curvature turns excess loss into squared error."""
+
+    AVERAGE = "average"
+    WORST = "worst"
+
+
+def reward_model(
+    paths: calibrate_output.Paths,
+    labels_field: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column with the number of labels.")
+    ] = None,
+    loss_field: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column with the evaluation loss, nats.")
+    ] = None,
+    labels_per_step: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="Labels in one optimiser step, over all devices."),
+    ] = None,
+    agreement: Annotated[
+        float | None,
+        typer.Option(metavar="A", help="Share of pairs on which two independent annotators agree."),
+    ] = None,
+    logit_scale: Annotated[
+        float, typer.Option(metavar="S", help="Logits of a preference per unit of reward.")
+    ] = 1.0,
+    curvature: Annotated[
+        CurvatureChoice,
+        typer.Option(help="average: an estimate, from --agreement; worst: a bound."),
+    ] = CurvatureChoice.AVERAGE,
+    reward_range: Annotated[
+        tuple[float, float],
+        typer.Option(metavar="LOW HIGH", help="Least and largest reward, for --curvature worst."),
+    ] = (0.0, 1.0),
+    level: calibrate_output.Level = 0.95,
+    strict: calibrate_output.Strict = False,
+    include_unreliable: calibrate_output.IncludeUnreliable = False,
+    into: calibrate_output.Into = None,
+    yes: calibrate_output.Yes = False,
+    plot: calibrate_output.Plot = None,
+    format_: calibrate_output.FormatOption = None,
+    output: options.Output = None,
+    quiet: options.Quiet = False,
+    _debug: options.Debug = False,
+) -> None:
+    """How a reward model's error falls with labels, from its evaluation losses.
+
+    Reads tables of labels and losses, and Hugging Face's trainer_state.json: one file gives its
+    evaluations, several give one point each, a directory is searched for them.
+    """
+    from rlhf_budget.calibrate import read_losses
+    from rlhf_budget.calibrate import reward_model as calibrate_reward_model
+
+    log = read_losses(
+        paths,
+        labels_field=labels_field,
+        loss_field=loss_field,
+        labels_per_step=_above_zero(labels_per_step, "--labels-per-step"),
+        strict=strict,
+    )
+    found = calibrate_reward_model(
+        log,
+        agreement=agreement,
+        logit_scale=logit_scale,
+        curvature=curvature.value,
+        reward_range=reward_range,
+        level=level,
+    )
+    calibrate_output.draw(found, plot, quiet=quiet)
+    calibrate_output.send_calibration(
+        found,
+        format_,
+        output,
+        include_unreliable=include_unreliable,
+        quiet=quiet,
+        into=into,
+        yes=yes,
+        sections=_sections(found),
+    )
+
+
+def _above_zero(value: float | None, flag: str) -> float | None:
+    if value is not None and not value > 0.0:
+        raise typer.BadParameter(f"{flag}: {value:g} is not above 0.")
+    return value
+
+
+def _sections(found: RewardModelConstants) -> tuple[Section, ...]:
+    from rlhf_budget.report.document import Column, Row, Section, Table
+
+    if found.curve is None:
+        return ()
+    columns = (
+        Column("labels", "integer"),
+        Column("loss", "significant"),
+        Column("fitted", "significant"),
+    )
+    rows = tuple(Row((point.labels, point.loss, point.fitted)) for point in found.curve.points)
+    return (Section("Learning curve, nats per pair", (Table(columns, rows),)),)
