@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MOST_ROLLOUTS = 1024
 """K never exceeds this."""
+SMALLEST_GAIN = 1e-6
+"""Relative gain below which a limit costs nothing."""
 
 
 def binding(optimum: Optimum, tolerance: float = TOLERANCE) -> tuple[str, ...]:
@@ -30,24 +32,31 @@ def binding_many(
         for index, optimum in enumerate(optima)
         for key, scenario in _relaxations(optimum).items()
     ]
+    gains: list[dict[str, float]] = [{} for _ in optima]
     within_budget = [entry for entry in relaxed if optima[entry[0]].target is None]
     outcomes = optimise_many([entry[2] for entry in within_budget], tolerance=tolerance)
-    better = {
-        (index, key)
-        for (index, key, _), outcome in zip(within_budget, outcomes, strict=True)
-        if isinstance(outcome, Optimum)
-        and outcome.bound.total < optima[index].bound.total * (1.0 - 1e-9)
-    }
+    for (index, key, _), outcome in zip(within_budget, outcomes, strict=True):
+        if isinstance(outcome, Optimum):
+            gains[index][key] = 1.0 - outcome.bound.total / optima[index].bound.total
     for index, key, scenario in relaxed:
         target = optima[index].target
-        if target is not None:
+        if target is not None and target.least_cost > 0:
             cheaper = least_cost(scenario, target.bound, tolerance=tolerance).cost.total
-            if cheaper < target.least_cost * (1.0 - 1e-9):
-                better.add((index, key))
+            gains[index][key] = 1.0 - cheaper / target.least_cost
     return tuple(
-        (*(key for key in _relaxations(optimum) if (index, key) in better), *_pool_edge(optimum))
-        for index, optimum in enumerate(optima)
+        (*_costly(entries), *_pool_edge(optimum))
+        for entries, optimum in zip(gains, optima, strict=True)
     )
+
+
+def _costly(gains: dict[str, float]) -> tuple[str, ...]:
+    """Limits that cost more than rounding; of a fixed decision's two ends, the one that matters."""
+    best: dict[str, str] = {}
+    for key in gains:
+        decision = key.rpartition(".")[0]
+        if gains[key] > gains.get(best.get(decision, ""), SMALLEST_GAIN):
+            best[decision] = key
+    return tuple(key for key in gains if best.get(key.rpartition(".")[0]) == key)
 
 
 def _pool_edge(optimum: Optimum) -> tuple[str, ...]:
