@@ -68,19 +68,18 @@ class LazyGroup(TyperGroup):
 def load(entry: Entry, name: str | None) -> Any:
     """Import a command and make it ready to run."""
     target = getattr(import_module(entry.module), entry.attribute)
-    if not isinstance(target, typer.Typer):
-        single = typer.Typer(add_completion=False)
-        single.command(name)(target)
-        target = single
-    # Plain help reads the same on a terminal, in a pipe and at 60 columns, and starts sooner.
-    target.rich_markup_mode = None
-    return typer.main.get_command(target)
+    if isinstance(target, typer.Typer):
+        return typer.main.get_group(target)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name)(target)
+    return typer.main.get_command(single)
 
 
 app = typer.Typer(
     name=NAME,
     cls=LazyGroup,
     pretty_exceptions_enable=False,
+    # Plain help reads the same on a terminal, in a pipe and at 60 columns, and starts sooner.
     rich_markup_mode=None,
     context_settings={"help_option_names": ["--help", "-h"]},
     help="Plan how many prompts, rollouts and preference labels a budget should buy for RLHF, "

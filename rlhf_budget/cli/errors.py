@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rlhf_budget.errors import Problem
+    from rlhf_budget.report.layout import Line
 
 USAGE = 2
 INFEASIBLE = 3
@@ -94,7 +95,10 @@ def _usage_message(error: Any) -> str:
 
 
 def _print_usage(error: Any) -> None:
-    _print_lines(f"{_usage_message(error)}", [])
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{_usage_message(error)}\n")
+        return
+    _print_lines(_usage_message(error), [])
     if error.ctx is not None:
         sys.stderr.write(
             f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n"
@@ -106,8 +110,11 @@ def _print_plain(error: Exception) -> None:
         number = len(error.problems)
         head = "1 problem" if number == 1 else f"{number} problems"
         _print_lines(f"{head} in the scenario", [_place(problem) for problem in error.problems])
-    elif isinstance(error, (RlhfBudgetError, OSError)):
+    elif isinstance(error, RlhfBudgetError):
         _print_lines(str(error), [])
+    elif isinstance(error, OSError):
+        where = error.filename or "output"
+        _print_lines(f"{where}: {error.strerror or error}", [])
     else:
         _print_lines(
             f"unexpected {type(error).__name__}: {error}. This is a mistake in rlhf-budget: please "
@@ -124,12 +131,12 @@ def _place(problem: Problem) -> tuple[str, str]:
 
 
 def _print_lines(head: str, places: Sequence[tuple[str, str]]) -> None:
-    from rich.text import Text
+    from rlhf_budget.report.layout import Span, clean
+    from rlhf_budget.report.terminal import write_lines
 
-    from rlhf_budget.report.terminal import make_console
-
-    console = make_console(sys.stderr)
-    console.print(Text.assemble(("error", "bold red"), ": ", head), soft_wrap=True)
+    first, *rest = head.splitlines() or [""]
+    lines: list[Line] = [(Span("error", "bold red"), Span(f": {clean(first)}"))]
+    lines += [(Span(f"  {clean(line)}"),) for line in rest]
     for place, what in places:
-        console.print(Text.assemble("  ", (place, "bold")), soft_wrap=True)
-        console.print(Text(f"      {what}"), soft_wrap=True)
+        lines += [(Span(f"  {clean(place)}", "bold"),), (Span(f"      {clean(what)}"),)]
+    write_lines(lines, sys.stderr)

@@ -41,9 +41,9 @@ def send(answer: Answer, format_: Format | None, output: str | None, *, quiet: b
     """Print an answer, or write it to a file whole or not at all."""
     chosen = format_ or _by_suffix(output)
     if chosen is Format.TABLE and output in {None, "-"}:
-        from rlhf_budget.report.terminal import make_console, show
+        from rlhf_budget.report.terminal import show
 
-        show(answer.document(), make_console(sys.stdout))
+        show(answer.document(), sys.stdout)
     else:
         deliver(_text(answer, chosen), output, quiet=quiet)
 
@@ -82,8 +82,8 @@ def _text(answer: Answer, format_: Format) -> str:
         from rlhf_budget.report.markdown import markdown
 
         return markdown(answer.document())
-    from rlhf_budget.report.terminal import make_console, show
+    from rlhf_budget.report.terminal import UNKNOWN_WIDTH, show
 
     text = io.StringIO()
-    show(answer.document(), make_console(text))
+    show(answer.document(), text, width=UNKNOWN_WIDTH)
     return text.getvalue()

@@ -21,11 +21,15 @@ class Subject(StrEnum):
 
     SCENARIO = "scenario"
     PLAN = "plan"
+    CALIBRATE = "calibrate"
+    SIMULATE = "simulate"
 
 
 _SCHEMAS = {
     Subject.SCENARIO: ("rlhf_budget.scenario.schema", "scenario_schema"),
     Subject.PLAN: ("rlhf_budget.report.schema", "plan_schema"),
+    Subject.CALIBRATE: ("rlhf_budget.calibrate.schema", "calibrate_schema"),
+    Subject.SIMULATE: ("rlhf_budget.simulation.schema", "simulate_schema"),
 }
 """Subject -> module and function that makes its schema."""
 
