@@ -7,7 +7,7 @@ Weights of reward functions are in no file, but the log's ``reward`` is their we
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,7 +52,9 @@ def evaluation_steps(
     An evaluation at a step overwrites that step's file. A log every few steps averages over more
     rows than the file holds; then only steps with an evaluation record are suspected.
     """
-    records = {int(record["step"]): record for record in log.records}
+    records: dict[int, dict[str, Any]] = {}
+    for record in log.records:  # the last step has a second record, of the whole run
+        records.setdefault(int(record["step"]), {}).update(record)
     suspects = []
     for step in steps:
         record = records.get(step.step, {})

@@ -23,6 +23,9 @@ from rlhf_budget.calibrate.moments import Moments, Sums, linearise
 
 Interval = tuple[float, float]
 
+_CAUTION = 20.0
+"""Widens intervals of skewed rewards; chosen by benchmarks/calibrate_coverage.py."""
+
 FEATURES = ("groups", "variance", "mean", "mean_squared", "variance_over_size")
 """Per group of two rows or more: 1, v, ȳ − c, (ȳ − c)², v/K; c is any constant."""
 
@@ -112,11 +115,11 @@ def scaled_chi_square(value: float, error: float, level: float) -> Interval:
 def _freedom(value: float, error: float) -> float:
     """Degrees of freedom, lowered because the standard error is itself estimated.
 
-    With ``ν = 2·value²/error²`` they are ``ν²/(ν + 6)``: the correction is ours, chosen so that
+    With ``ν = 2·value²/error²`` they are ``ν²/(ν + 20)``: the correction is ours, chosen so that
     skewed rewards with few prompts are covered too (benchmarks/calibrate_coverage.py).
     """
     matched = 2 * (value / error) ** 2
-    return matched**2 / (matched + 6)
+    return matched**2 / (matched + _CAUTION)
 
 
 def _difference(
@@ -138,30 +141,28 @@ def _correlation(
     covariance: np.ndarray[tuple[int, int], np.dtype[np.float64]],
     level: float,
 ) -> Component | None:
-    """Correlation from the ratio F = Var(ȳ)/mean(v/K), whose logarithm is nearly normal."""
+    """Interval on the scale of ``ln F``, F = Var(ȳ)/mean(v/K), on which it is nearly normal."""
     total, noise, within = values
-    if total + within - noise <= 0:
+    if total + within <= noise or within < 0 or total <= 0:
         return None
     if noise <= 0:
         return Component(1.0, 0.0, (1.0, 1.0))
-    size = within / noise
-    value = max(0.0, total - noise) / (max(0.0, total - noise) + within)
-    if total <= 0:
-        return Component(0.0, 0.0, (0.0, 0.0))
-    gradient = np.array([1 / total, -1 / noise])
-    log_error = math.sqrt(max(gradient @ covariance[:2, :2] @ gradient, 0.0))
+    ratio, size = total / noise, within / noise
+    whole = ratio - 1 + size
+    value = max(0.0, ratio - 1) / (max(0.0, ratio - 1) + size)
+    # Derivatives of (V − W)/(V − W + σ_r²) by V, W and σ_r².
+    gradient = np.array([size, -size, 1 - ratio]) / (noise * whole**2)
+    error = math.sqrt(max(float(gradient @ covariance @ gradient), 0.0))
+    log_error = error * whole**2 / (size * ratio)
     from scipy.stats import t
 
     matched = 2 * total**2 / covariance[0, 0] if covariance[0, 0] > 0 else math.inf
-    reach = t.ppf((1 + level) / 2, max(matched, 1.0)) * log_error * math.sqrt(1 + 6 / matched)
+    widening = math.sqrt(1 + _CAUTION / matched)
+    reach = float(t.ppf((1 + level) / 2, max(matched, 1.0))) * log_error * widening
 
-    def of_ratio(ratio: float) -> float:
-        return max(0.0, (ratio - 1) / (ratio - 1 + size))
+    def of_ratio(moved: float) -> float:
+        return max(0.0, (moved - 1) / (moved - 1 + size))
 
-    ratio = total / noise
-    slope = size * ratio / (ratio - 1 + size) ** 2
     return Component(
-        value,
-        slope * log_error,
-        (of_ratio(ratio * math.exp(-reach)), of_ratio(ratio * math.exp(reach))),
+        value, error, (of_ratio(ratio * math.exp(-reach)), of_ratio(ratio * math.exp(reach)))
     )
