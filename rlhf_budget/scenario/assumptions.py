@@ -1,4 +1,8 @@
-"""Constants that are not known exactly: ranges, ``unknown``, and what stands for them."""
+"""Constants that are not known exactly: ranges, ``unknown``, and what stands for them.
+
+The ranges of ``unknown`` are judgements from few published runs, wide on purpose; each says what it
+rests on.
+"""
 
 from __future__ import annotations
 
@@ -41,22 +45,22 @@ ROLLOUT_VARIANCE_RANGE: Final = (0.015, 0.21)
 0.065 (Reasoning Gym), 0.084 and 0.21 (SmolLM2-135M), 0.072 (toy GRPO run)."""
 
 ERROR_FLOOR_RANGE: Final = (0.005, 0.05)
-"""Floor of ``reward_model.error: unknown``, in units of R^2. A reward model that agrees with people
-on 69 % of pairs (6.9B, Huang et al. 2024) where people agree with each other on three quarters
-leaves an excess loss of about 0.2 nats, an error of 0.05 at a logit scale of 6; a toy reward model
-at 25,600 labels still has 0.013, and a floor below a tenth of a percent has never been shown."""
+"""``reward_model.error.floor: unknown``, in units of R^2. Upper end: a reward model that agrees
+with people on 69 % of pairs (6.9B, Huang et al. 2024), where people agree with each other on some
+three quarters, is roughly 0.2 nats above the Bayes loss, which is an error of 0.05 at a logit scale
+of 6 (docs/theory.md, section 6). Lower end: less than half of what a toy reward model still has at
+25,600 labels, 0.013."""
 
 ERROR_SCALE_RANGE: Final = (0.2, 8.0)
-"""Scale of ``reward_model.error: unknown``, in units of R^2. With the exponents below these ends
-give 0.03 (flat) and 0.0008 (steep) at 10,000 labels. The lower end is the toy learning curve,
-0.17 m^-0.23; a curve at the parametric rate needs the upper one to be near chance (Gao et al. 2022)
-below some hundred labels."""
+"""``reward_model.error.scale: unknown``, in units of R^2. The lower end with the flattest exponent
+below is the toy reward model's curve, 0.17 m^-0.23: 0.03 at 10,000 labels. The upper end with the
+steepest is an error of 0.08, next to knowing nothing, at 100 labels, and of 0.0008 at 10,000."""
 
 ERROR_EXPONENT_RANGE: Final = (0.2, 1.0)
-"""Exponent of ``reward_model.error: unknown``. From the flattest published curves (accuracy gains
-of 1.1 to 2.4 points per doubling in Stiennon et al. 2020, WebGPT and Shen et al. 2024 close the
-gap to human agreement about as m^-0.2; the toy curve gives 0.23) to the parametric rate for
-Bradley-Terry rewards (Zhu, Jordan, Jiao 2023)."""
+"""``reward_model.error.exponent: unknown``. From the flattest published curves (accuracy gains of
+1.1 to 2.4 points per doubling in Stiennon et al. 2020, WebGPT and Shen et al. 2024 close the gap to
+human agreement about as m^-0.2; the toy curve gives 0.23) to the parametric rate for Bradley-Terry
+rewards (Zhu, Jordan, Jiao 2023)."""
 
 LEAST_COVERAGE: Final = 1.0
 """Lower end of ``reward_model.coverage: unknown``: labels on the current policy's own rollouts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.errors import Problem
+from rlhf_budget.errors import Problem, ScenarioError
 from rlhf_budget.scenario.keys import KEYS
 from rlhf_budget.scenario.layers import read_written
 from rlhf_budget.scenario.models import Scenario
@@ -78,15 +78,23 @@ def load_scenarios(
     Raises
     ------
     ScenarioError
-        When any of them is wrong.
+        With everything that is wrong with any of them.
     FileAccessError
         When a file cannot be read.
     """
     written = read_written(source)
-    first = _finished(written, None, set_values, budget_required=budget_required)
-    scenarios: dict[str | None, Scenario] = {None: first}
-    for name in first.scenarios:
-        scenarios[name] = _finished(written, name, set_values, budget_required=budget_required)
+    named = written.values.get("scenarios")
+    scenarios: dict[str | None, Scenario] = {}
+    problems: list[Problem] = []
+    for name in (None, *(named if isinstance(named, dict) else ())):
+        try:
+            scenario = _finished(written, name, set_values, budget_required=budget_required)
+        except ScenarioError as error:
+            problems.extend(error.problems)
+        else:
+            scenarios[name] = scenario
+    if problems:
+        raise ScenarioError(tuple(dict.fromkeys(problems)))
     return scenarios
 
 

@@ -15,6 +15,8 @@ from rlhf_budget.scenario.yaml_source import YamlDocument, read_yaml
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rlhf_budget.scenario.yaml_source import Path
+
 
 _ERROR: Final = ("reward_model", "error")
 _ERROR_PARTS: Final = ("floor", "scale", "exponent")
@@ -90,6 +92,7 @@ def _set(written: Written, key: str, document: YamlDocument, origin: str | None)
     patch = patch_for(path, document.values)
     place = Place(origin, None)
     places = {(*path, *below): place for below in ((), *document.lines)}
+    places |= dict.fromkeys(_new_mappings(written.values, path), place)
     problems = [
         Problem(key_of((*path, *below)), found, allowed, origin)
         for below, found, allowed, _ in document.problems
@@ -100,6 +103,16 @@ def _set(written: Written, key: str, document: YamlDocument, origin: str | None)
         places={**written.places, **places},
         problems=(*written.problems, *problems, *unknown_keys(patch, places)),
     )
+
+
+def _new_mappings(values: dict[str, Any], path: Path) -> list[Path]:
+    """Return the paths above a path at which a setting makes a mapping."""
+    node: Any = values
+    for depth, name in enumerate(path[:-1], start=1):
+        node = node.get(name)
+        if not isinstance(node, dict):
+            return [path[:end] for end in range(depth, len(path))]
+    return []
 
 
 def with_written(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

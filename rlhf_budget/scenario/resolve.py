@@ -100,7 +100,7 @@ def _read_log_ratio(
     reader: Reader, objective: dict[str, Any], files: SampleFiles
 ) -> dict[str, Any] | None:
     if not reader.has("log_ratio"):
-        if objective.get("kl_coefficient") != 0 and reader.sound("objective.kl_coefficient"):
+        if objective.get("kl_coefficient") != 0:
             allowed = "a mapping such as {family: gaussian, kl: 12}; it may be left out at "
             reader.problem("log_ratio", "nothing", f"{allowed}objective.kl_coefficient 0")
         return None
@@ -135,7 +135,7 @@ def _known_kl(
 ) -> float | None:
     """Return E|l| in nats: None where it is not known, infinite where it is wrong."""
     if not reader.sound("log_ratio", "objective.kl_coefficient"):
-        return math.inf if reader.has("log_ratio") else None
+        return math.inf
     if log_ratio is None or objective["kl_coefficient"] == 0:
         return None
     return sections.mean_absolute(log_ratio)

@@ -31,8 +31,8 @@ def read_bytes(path: Path, named_by: str = "") -> bytes:
     """
     try:
         return path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+        reason = getattr(error, "strerror", None) or str(error)
         raise FileAccessError(f"cannot read {path}{named_by}: {reason}") from error
 
 
