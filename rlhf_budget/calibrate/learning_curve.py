@@ -30,9 +30,9 @@ SMALLEST_EXPONENT = 0.005
 """Smallest exponent tried; a range that reaches it is reported as reaching 0."""
 
 _PARAMETERS = 3
-_GRID = np.geomspace(SMALLEST_EXPONENT, LARGEST_EXPONENT, 500)
+_GRID = np.geomspace(SMALLEST_EXPONENT, LARGEST_EXPONENT, 300)
 _ZOOM_POINTS = 41
-_ZOOMS = 9
+_ZOOMS = 7
 _EXACT = 1e-24  # squared losses closer than this, relative to the squared losses, are one fit
 
 
@@ -249,7 +249,7 @@ class _Profile:
             low = self._edge(min(float(_GRID[first]), exponent), float(_GRID[first - 1]), threshold)
         if last < _GRID.size - 1:
             high = self._edge(max(float(_GRID[last]), exponent), float(_GRID[last + 1]), threshold)
-        exponents = np.append(np.linspace(low, high, 500), exponent)
+        exponents = np.append(np.linspace(low, high, 200), exponent)
         fits = self.at(exponents).squares <= threshold
         fits[-1] = True
         return _Region(self, exponents[fits], threshold)

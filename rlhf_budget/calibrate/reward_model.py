@@ -32,6 +32,7 @@ NEAR_CHANCE_LABELS = 2000
 """Reward models of every size were near chance below this (Gao, Schulman, Hilton 2022, 3.3)."""
 
 _FLOOR, _SCALE, _EXPONENT = (f"reward_model.error.{n}" for n in ("floor", "scale", "exponent"))
+_BEYOND_NOISE = 0.9999  # a limit that stands at its bound is below it half of the time
 _METHOD = "bounded-power-law"
 _HOW_TO_LOG = (
     "log the evaluation loss too (TRL: eval_strategy='steps' writes eval_loss; OpenRLHF: "
@@ -255,12 +256,21 @@ def _doubts(curve: LearningCurve, bayes: float | None) -> list[str]:
         )
     if _touches_an_end(curve) and curve.falls:
         doubts.append("no exponent is ruled out at one end of its range (0 to 2)")
-    if bayes is not None and min(point.loss for point in curve.points) < bayes:
+    if bayes is not None and _contradicts(curve, bayes):
         doubts.append(
-            f"a loss is below {bayes:.4g}, the least that annotators of this agreement allow: the "
+            f"losses go below {bayes:.4g}, the least that annotators of this agreement allow: the "
             "agreement is too low, or the loss is no mean -log sigmoid of a margin"
         )
     return doubts
+
+
+def _contradicts(curve: LearningCurve, bayes: float) -> bool:
+    """Whether losses are below the Bayes loss by more than their noise."""
+    points = [(point.labels, point.loss) for point in curve.points]
+    if min(loss for _, loss in points) >= bayes:
+        return False
+    free = fit_learning_curve(points, level=_BEYOND_NOISE).loss_limit_interval
+    return free is None or free[1] < bayes
 
 
 def _touches_an_end(curve: LearningCurve) -> bool:
