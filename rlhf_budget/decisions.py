@@ -237,7 +237,7 @@ class _Problem:
             count = (a.budget[pick] - self.spend(group, row, x)) / price
             count = np.floor(count + ROUNDING * a.budget[pick] / price)
         count = np.where(price > 0, count, a.most_labels[pick])
-        return np.clip(count, a.least_labels[pick], a.most_labels[pick])
+        return np.minimum(np.maximum(count, a.least_labels[pick]), a.most_labels[pick])
 
     def reach(self, group: Integers, row: Integers) -> Integers:
         """A number not below the most prompts that fit beside the fewest labels."""
@@ -254,7 +254,7 @@ class _Problem:
         return np.maximum(np.broadcast_to(most, row.shape), 0.0).astype(np.int64)
 
     def focused(self, boxes: Boxes) -> Self:
-        """Rebuild the chord tables whose live range of s has shrunk by a third."""
+        """Rebuild the chord tables whose live range of s has halved."""
         if all(case.tail is None for case in self.cases):
             return self
         _, least = self._shape(boxes.group, boxes.row_high, boxes.high)
@@ -272,7 +272,7 @@ class _Problem:
 
     def _focused_table(self, index: int, least: float, most: float) -> PenaltyTable | None:
         table = self.tables[index]
-        if table is not None and 1.5 * (most - least) > table.most - table.least:
+        if table is not None and 2.0 * (most - least) > table.most - table.least:
             return table
         case = self.cases[int(np.flatnonzero(self.table_of == index)[0])]
         if case.tail is None:
@@ -420,7 +420,7 @@ def labels_needed(constants: Constants, room: Floats, least: Floats, most: Float
             above = square * (1.0 + 4.0 * ROUNDING) - np.square(c.reward_range)
             count = np.where(above > 0.0, np.fmin(count, old / above), count)
         count = np.ceil(count * (1.0 - 1e-12) - c.existing_labels - 1e-9)
-    count = np.clip(np.where(np.isnan(count), math.inf, count), least, most)
+    count = np.minimum(np.maximum(np.where(np.isnan(count), math.inf, count), least), most)
     enough = formulas.reward_shift(c, least) <= room
     unreachable = exceeded | (formulas.reward_shift(c, most) > room)
     return np.where(unreachable, math.inf, np.where(enough, least, count))

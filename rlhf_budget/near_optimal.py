@@ -17,7 +17,7 @@ from rlhf_budget.decisions import (
 )
 from rlhf_budget.optimum import least_cost
 from rlhf_budget.results import NearOptimal
-from rlhf_budget.solver import Boxes, refine, split, within_reach
+from rlhf_budget.solver import Boxes, first_boxes, refine, within_reach
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,13 +43,10 @@ def near_optimal(optimum: Optimum) -> NearOptimal:
     hull = _Hull(case, threshold)
     hull.include(best.prompts, best.rollouts_per_prompt)
     problem = budget_problem((case,))
-    boxes = within_reach(
-        problem, split(within_reach(problem, problem.boxes()), row_parts=10, parts=14)
-    )
+    boxes = first_boxes(problem, problem.boxes())
     while boxes.group.size:
         problem = problem.focused(boxes)
-        boxes = hull.narrow(problem, boxes)
-        boxes = within_reach(problem, refine(boxes))
+        boxes = within_reach(problem, refine(hull.narrow(problem, boxes)))
     cheapest = least_cost(optimum.scenario, threshold).cost.total
     return NearOptimal(
         within=WITHIN,
@@ -102,46 +99,47 @@ class _Hull:
 
     def narrow(self, problem: BudgetProblem, boxes: Boxes) -> Boxes:
         """Keep the boxes that may hold near-optimal points beyond the hull; widen it on the way."""
-        group = boxes.group
-        lower = problem.fall(group, boxes.row_high, boxes.high)
-        lower = lower + problem.rise(group, boxes.row_low, boxes.low)
-        boxes = self._beyond(problem, boxes.select(lower <= self._threshold))
-        for row, x in ((boxes.row_low, boxes.high), (boxes.row_low, boxes.low)):
-            self._widen(problem, boxes.group, row, x)
-        unit = (boxes.row_low == boxes.row_high) & (boxes.low == boxes.high)
-        for row, x in zip(boxes.row_low[unit], boxes.low[unit], strict=True):
-            self.include(int(x), self._case.rollouts[int(row)])
-        return self._beyond(problem, boxes.select(~unit))
-
-    def _beyond(self, problem: BudgetProblem, boxes: Boxes) -> Boxes:
-        fewest = self._labels_needed(problem, boxes.group, boxes.row_high, boxes.high, "lower")
+        lower = problem.sampling(boxes.group, boxes.row_high, boxes.high, "lower")
+        near = lower + problem.rise(boxes.group, boxes.row_low, boxes.low) <= self._threshold
+        boxes = boxes.select(near)
+        fewest = self._labels_needed(problem, lower[near])
         most = problem.labels_left(boxes.group, boxes.row_low, boxes.low)
-        beyond = (boxes.row_low < self._least[0]) | (boxes.row_high > self._most[0])
-        beyond |= (boxes.low < self._least[1]) | (boxes.high > self._most[1])
-        beyond |= (fewest < self._least[2]) | (most > self._most[2])
-        return boxes.select(beyond)
+        least = np.stack((boxes.row_low, boxes.low, fewest))
+        furthest = np.stack((boxes.row_high, boxes.high, most))
+        for row, x in ((boxes.row_low, boxes.high), (boxes.row_low, boxes.low)):
+            beyond = np.flatnonzero(self._beyond(least, furthest))
+            self._widen(problem, boxes.group[beyond], row[beyond], x[beyond])
+        beyond = self._beyond(least, furthest)
+        unit = (boxes.row_low == boxes.row_high) & (boxes.low == boxes.high)
+        for at in np.flatnonzero(unit & beyond):
+            self.include(int(boxes.low[at]), self._case.rollouts[int(boxes.row_low[at])])
+        return boxes.select(~unit & self._beyond(least, furthest))
+
+    def _beyond(self, least: Floats, most: Floats) -> NDArray[np.bool_]:
+        """Which points or boxes reach beyond the hull; both of shape (3, points): K, n, m."""
+        outside: NDArray[np.bool_] = (least < self._least[:, None]) | (most > self._most[:, None])
+        return outside.any(axis=0)
 
     def _widen(self, problem: BudgetProblem, group: Integers, row: Integers, x: Integers) -> None:
         """Include the points that are surely near-optimal and stand furthest out."""
-        if not group.size:
+        upper = problem.sampling(group, row, x, "upper")
+        near = upper + problem.rise(group, row, x) <= self._threshold
+        if not near.any():
             return
-        value = problem.sampling(group, row, x, "upper") + problem.rise(group, row, x)
-        near = np.flatnonzero(value <= self._threshold)
-        if not near.size:
-            return
-        needed = self._labels_needed(problem, group[near], row[near], x[near], "upper")
-        left = problem.labels_left(group[near], row[near], x[near])
-        columns = (row[near].astype(float), x[near].astype(float))
-        furthest = {int(at) for c in (*columns, needed) if c.min() < np.inf for at in [c.argmin()]}
-        furthest |= {int(c.argmax()) for c in (*columns, left)}
-        for at in furthest:
-            self.include(int(x[near][at]), self._case.rollouts[int(row[near][at])])
+        group, row, x, upper = group[near], row[near], x[near], upper[near]
+        least = np.stack((row, x, self._labels_needed(problem, upper)))
+        most = np.stack((row, x, problem.labels_left(group, row, x)))
+        out = {(int(least[axis].argmin()), axis, -1) for axis in range(3)}
+        out |= {(int(most[axis].argmax()), axis, 1) for axis in range(3)}
+        for at, axis, side in sorted(out):
+            below = side < 0 and least[axis, at] < self._least[axis]
+            above = side > 0 and most[axis, at] > self._most[axis]
+            if below or above:
+                self.include(int(x[at]), self._case.rollouts[int(row[at])])
 
-    def _labels_needed(
-        self, problem: BudgetProblem, group: Integers, row: Integers, x: Integers, side: str
-    ) -> Floats:
-        """Labels that (n, K) needs to be near-optimal; ``lower`` never overstates them."""
+    def _labels_needed(self, problem: BudgetProblem, sampling: Floats) -> Floats:
+        """Labels that a sampling part needs to be near-optimal, from below."""
         arrays = problem.arrays
-        room = self._threshold - problem.sampling(group, row, x, side)
         constants = take(arrays.constants, slice(None))
+        room = self._threshold - sampling
         return labels_needed(constants, room, arrays.least_labels, arrays.most_labels)

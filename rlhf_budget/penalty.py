@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-KNOTS = 256
+KNOTS = 128
+"""Points of a table, half of them evenly and half geometrically spaced in τ."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

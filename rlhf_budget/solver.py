@@ -29,6 +29,10 @@ MOST_EVALUATIONS = 20_000_000
 """In all: beyond these the search stops, proved or not."""
 SETTLED_AT_ONCE = 16
 """Points per group that one round evaluates exactly."""
+_FIRST_PARTS, _ROW_PARTS, _PARTS = (10, 14), (3, 3), (1, 8)
+"""Parts in (rows, x): of the whole at first, of boxes of several rows, and of single rows."""
+_SHARES = {parts: np.arange(parts + 1)[:, None] / parts for parts in (3, 8, 10, 14)}
+"""Where the edges of equal parts lie."""
 
 
 class Candidate(NamedTuple):
@@ -119,8 +123,7 @@ def minimise(
     """
     incumbents = _Incumbents(problem, groups)
     floor = np.full(groups, math.inf)
-    boxes = split(within_reach(problem, boxes), row_parts=10, parts=14)
-    boxes = within_reach(problem, boxes)
+    boxes = first_boxes(problem, boxes)
     while boxes.group.size:
         problem = incumbents.problem = problem.focused(boxes)
         group, single = boxes.group, boxes.row_low == boxes.row_high
@@ -196,38 +199,40 @@ def refine(boxes: Boxes) -> Boxes:
     """Split boxes of several rows in both directions, single rows finely in x."""
     wide = boxes.row_low < boxes.row_high
     return _join(
-        split(boxes.select(wide), row_parts=3, parts=3),
-        split(boxes.select(~wide), row_parts=1, parts=8),
+        split(boxes.select(wide), *_ROW_PARTS),
+        split(boxes.select(~wide), *_PARTS),
     )
 
 
-def split(boxes: Boxes, *, row_parts: int, parts: int) -> Boxes:
+def first_boxes(problem: MonotoneProblem, boxes: Boxes) -> Boxes:
+    """Cut the whole into the boxes that a search starts from."""
+    return within_reach(problem, split(within_reach(problem, boxes), *_FIRST_PARTS))
+
+
+def split(boxes: Boxes, row_parts: int, parts: int) -> Boxes:
     """Split every box into about ``row_parts × parts``, geometrically where it is wide."""
     row_edges = _edges(boxes.row_low + 1, boxes.row_high + 1, row_parts) - 1
     x_edges = _edges(boxes.low, boxes.high, parts)
-    shape = (row_parts, parts, boxes.group.size)
-    fields = (
-        boxes.group,
-        row_edges[:-1, None, :],
-        row_edges[1:, None, :] - 1,
-        x_edges[None, :-1, :],
-        x_edges[None, 1:, :] - 1,
-    )
-    children = Boxes(*(np.broadcast_to(field, shape).ravel() for field in fields))
-    filled = (children.row_low <= children.row_high) & (children.low <= children.high)
-    return children.select(filled)
+    children = np.empty((5, row_parts, parts, boxes.group.size), dtype=np.int64)
+    children[0] = boxes.group
+    children[1], children[2] = row_edges[:-1, None, :], row_edges[1:, None, :] - 1
+    children[3], children[4] = x_edges[:-1], x_edges[1:] - 1
+    filled = Boxes(*children.reshape(5, -1))
+    return filled.select((filled.row_low <= filled.row_high) & (filled.low <= filled.high))
 
 
 def _edges(low: Integers, high: Integers, parts: int) -> Integers:
     """Edges of ``parts`` integer intervals that cover ``[low, high]``, shape (parts + 1, boxes)."""
     if parts == 1:
         return np.stack((low, high + 1))
-    share = np.linspace(0.0, 1.0, parts + 1)[:, None]
+    share = _SHARES[parts]
     ratio = (high + 1.0) / np.maximum(low, 1.0)
-    edges = np.where(ratio > 2.0, low * ratio**share, low + (high + 1.0 - low) * share)
+    even = low + (high + 1.0 - low) * share
+    wide = ratio > 2.0
+    edges = np.where(wide, low * ratio**share, even) if wide.any() else even
     edges = np.ceil(edges - 1e-9).astype(np.int64)
     edges[0], edges[-1] = low, high + 1
-    return np.clip(edges, low, high + 1)
+    return np.minimum(np.maximum(edges, low), high + 1)
 
 
 def within_reach(problem: MonotoneProblem, boxes: Boxes) -> Boxes:
