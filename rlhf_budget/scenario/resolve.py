@@ -105,9 +105,9 @@ def _read_log_ratio(
             reader.problem("log_ratio", "nothing", f"{allowed}objective.kl_coefficient 0")
         return None
     log_ratio = sections.read_log_ratio(reader, _samples(reader, files))
-    if reader.sound("log_ratio"):
+    if reader.sound("log_ratio") and log_ratio["family"] != "empirical":
         mean = sections.mean_absolute(log_ratio)
-        if not (math.isfinite(mean) and (mean > 0 or log_ratio["family"] == "empirical")):
+        if not 0 < mean < math.inf:
             found = f"a tail with a mean of {mean:g} nats"
             reader.problem("log_ratio", found, "a tail with a finite mean above 0")
     return log_ratio
@@ -133,7 +133,9 @@ def _samples(reader: Reader, files: SampleFiles) -> tuple[float, ...] | None:
 def _known_kl(
     reader: Reader, objective: dict[str, Any], log_ratio: dict[str, Any] | None
 ) -> float | None:
-    """Return E|l| in nats: None where it is not known, infinite where it is wrong."""
+    """Return E|l| in nats: None where it is not known or not needed, infinite where it is wrong."""
+    if reader.get("reward_model.coverage") != UNKNOWN:
+        return None
     if not reader.sound("log_ratio", "objective.kl_coefficient"):
         return math.inf
     if log_ratio is None or objective["kl_coefficient"] == 0:

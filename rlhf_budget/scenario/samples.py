@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rlhf_budget.errors import FileAccessError, Problem, ScenarioError
 from rlhf_budget.scenario.reading import shown
-from rlhf_budget.scenario.yaml_source import NumberError, scalar_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,13 +91,17 @@ def _error(found: str, allowed: str, file: str, line: int | None = None) -> Scen
 
 
 def _number(cell: str, line: int, file: str) -> float:
-    try:
-        value = scalar_value(cell.strip())
-    except NumberError:
-        value = cell
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    value = _float(cell)
+    if value is None or not math.isfinite(value):
         raise _error(shown(cell), _ALLOWED, file, line)
-    return float(value)
+    return value
+
+
+def _float(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
 
 
 def _text_rows(text: str) -> Iterable[tuple[int, str]]:
@@ -108,6 +111,8 @@ def _text_rows(text: str) -> Iterable[tuple[int, str]]:
 
 
 def _csv_rows(text: str, file: str) -> Iterable[tuple[int, str]]:
+    import csv  # noqa: PLC0415 - only this kind of file needs it
+
     reader = csv.reader(io.StringIO(text))
     column: int | None = None
     for row in reader:
@@ -130,10 +135,7 @@ def _column(first: list[str], line: int, file: str) -> tuple[int, bool]:
     if len(names) > 1:
         found = f"the columns {', '.join(names[:8])}"
         raise _error(found, f"one column, or one called {COLUMN}", file, line)
-    try:
-        return 0, isinstance(scalar_value(names[0]), str)
-    except NumberError:
-        return 0, False
+    return 0, _float(names[0]) is None
 
 
 def _from_npy(content: bytes, file: str) -> tuple[float, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Final
 
 from rlhf_budget.scenario.keys import CHILDREN, KEYS
@@ -32,6 +31,8 @@ _SYNONYMS: Final[dict[str, str]] = {
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate most like a misspelt name, or None when none is like it."""
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
     folded = {candidate.lower().replace("-", "_"): candidate for candidate in candidates}
     found = difflib.get_close_matches(name.lower().replace("-", "_"), folded, n=1, cutoff=0.6)
     return folded[found[0]] if found else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Final, Literal, get_args
 
 Preset = Literal["rlhf", "verifiable", "existing-reward-model"]
@@ -32,5 +31,7 @@ def template(preset: Preset = "rlhf") -> str:
     """
     if preset not in PRESETS:
         raise ValueError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+    from importlib import resources  # noqa: PLC0415 - planning needs no templates
+
     file = resources.files("rlhf_budget.scenario") / "templates" / f"{preset}.yaml"
     return file.read_text(encoding="utf-8")
