@@ -38,6 +38,11 @@ class Entry:
 COMMANDS = {
     "init": Entry("rlhf_budget.cli.init", "init", "Write a commented starter scenario."),
     "plan": Entry("rlhf_budget.cli.plan", "plan", "Find the certified best allocation."),
+    "compare": Entry(
+        "rlhf_budget.cli.compare", "compare", "Set scenarios side by side and explain differences."
+    ),
+    "check": Entry("rlhf_budget.cli.check", "check", "Gate a plan in continuous integration."),
+    "sweep": Entry("rlhf_budget.cli.sweep", "sweep", "Plan one constant over a range."),
     "calibrate": Entry(
         "rlhf_budget.cli.calibrate", "calibrate_app", "Estimate a scenario's constants from logs."
     ),

@@ -22,14 +22,15 @@ def _quiet(context: typer.Context, value: bool) -> bool:
     return value or bool(context.find_root().params.get("quiet"))
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
+    """Refuse what is not a finite number."""
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number.")
     return value
 
 
 def _positive(value: float | None) -> float | None:
-    if _finite(value) is not None and value is not None and value <= 0:
+    if finite(value) is not None and value is not None and value <= 0:
         raise typer.BadParameter(f"{value:g} is not above 0.")
     return value
 
@@ -60,7 +61,7 @@ Output = Annotated[
 ]
 Tolerance = Annotated[
     float,
-    typer.Option(min=0.0, callback=_finite, help="Relative gap at which a plan counts as proved."),
+    typer.Option(min=0.0, callback=finite, help="Relative gap at which a plan counts as proved."),
 ]
 TargetBound = Annotated[
     float | None,

@@ -1,0 +1,141 @@
+"""``rlhf-budget check``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from rlhf_budget.cli import options
+from rlhf_budget.cli.output import Answer, deliver, send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rlhf_budget.gates import Check, Rule
+
+    Parsed = TypeVar("Parsed")
+
+GATE_FAILED = 1
+"""Exit code: the plan was made, and a gate failed."""
+
+
+class CheckFormat(StrEnum):
+    """How a check is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    GITHUB = "github"
+
+
+class MetricName(StrEnum):
+    """What is compared with another version's plan."""
+
+    BOUND = "bound.total"
+    COST = "cost.total"
+
+
+def check(
+    file: options.ScenarioFile,
+    scenario: options.ScenarioName = None,
+    set_: options.SetValues = None,
+    max_bound: Annotated[
+        float | None,
+        typer.Option(metavar="X", callback=options.finite, help="Largest bound, reward units."),
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(metavar="X", callback=options.finite, help="Largest cost.")
+    ] = None,
+    max_excess: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="How much worse than the plan current may be: 5%."),
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION", help="Such as 'allocation.prompts>=1000'; also <=, ==. Repeatable."
+        ),
+    ] = None,
+    require_informative: Annotated[
+        bool, typer.Option("--require-informative", help="Fail where the bound is vacuous.")
+    ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="JSON of another version's plan; with --max-increase."),
+    ] = None,
+    max_increase: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="How much worse than --against: 2%.")
+    ] = None,
+    metric: Annotated[
+        MetricName, typer.Option(help="What --max-increase compares.")
+    ] = MetricName.BOUND,
+    warn_only: Annotated[
+        bool, typer.Option("--warn-only", help="Tell failed gates, but exit with 0.")
+    ] = False,
+    tolerance: options.Tolerance = 1e-6,
+    format_: Annotated[
+        CheckFormat | None,
+        typer.Option(
+            "--format", "-f", help="How to print; default table, or by --output's suffix."
+        ),
+    ] = None,
+    output: options.Output = None,
+    quiet: options.Quiet = False,
+    _debug: options.Debug = False,
+) -> None:
+    """Gate a plan: exit with 1 where it breaks a limit.
+
+    Gates are the flags, the file's checks, and always that the plan is proved. All are evaluated
+    and shown. With --quiet nothing is printed while all pass.
+    """
+    from rlhf_budget import gates
+    from rlhf_budget.scenario import load_scenario
+
+    if (against is None) != (max_increase is None):
+        raise typer.BadParameter("--against and --max-increase need each other.")
+    rules: list[Rule] = []
+    rules += [] if max_bound is None else [gates.max_bound(max_bound)]
+    rules += [] if max_cost is None else [gates.max_cost(max_cost)]
+    if max_excess is not None:
+        rules.append(gates.max_excess(_parsed(gates.fraction, max_excess, "--max-excess")))
+    rules += [_parsed(gates.requirement, text, "--require") for text in require or ()]
+    rules += [gates.INFORMATIVE] if require_informative else []
+    loaded = load_scenario(file, scenario=scenario, set_values=set_ or (), budget_required=True)
+    if against is not None and max_increase is not None:
+        increase = _parsed(gates.fraction, max_increase, "--max-increase")
+        rules.append(gates.max_increase(against, increase, loaded.currency, metric.value))
+    found = gates.check(loaded, rules, tolerance=tolerance, warn_only=warn_only)
+    if not (quiet and found.passed and output is None):
+        _send(found, file, format_, output, quiet=quiet)
+    if not found.passed and not warn_only:
+        raise typer.Exit(GATE_FAILED)
+
+
+def _parsed(parse: Callable[[str], Parsed], text: str, option: str) -> Parsed:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _send(
+    found: Check, file: str, format_: CheckFormat | None, output: str | None, *, quiet: bool
+) -> None:
+    from rlhf_budget.report.gates_document import gate_rows, gates_document
+
+    if format_ is CheckFormat.GITHUB:
+        from rlhf_budget.report.github import annotation_lines
+
+        deliver(annotation_lines(found, file), output, quiet=quiet)
+        return
+    answer = Answer(
+        command="check",
+        document=lambda: gates_document(found),
+        data=found.to_dict,
+        rows=lambda: gate_rows(found),
+    )
+    chosen = None if format_ is None else options.Format(format_.value)
+    send(answer, chosen, output, quiet=quiet)

@@ -1,0 +1,51 @@
+"""``rlhf-budget compare``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
+from rlhf_budget.cli.errors import INFEASIBLE
+from rlhf_budget.cli.output import Answer, send
+
+
+def compare(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]FILE...",
+            help="Scenario files, each with all of its named scenarios.",
+            show_default=False,
+        ),
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column to compare with; default the first."),
+    ] = None,
+    tolerance: options.Tolerance = 1e-6,
+    format_: options.FormatOption = None,
+    output: options.Output = None,
+    quiet: options.Quiet = False,
+    _debug: options.Debug = False,
+) -> None:
+    """Set scenarios side by side, and say where their differences come from.
+
+    A column is called NAME or by its file's stem; a file's own scenarios by their names.
+    """
+    from rlhf_budget import comparison
+    from rlhf_budget.report.comparison_document import comparison_document
+
+    found = comparison.compare(
+        comparison.load_entries(files), baseline=baseline, tolerance=tolerance
+    )
+    answer = Answer(
+        command="compare",
+        document=lambda: comparison_document(found),
+        data=found.to_dict,
+        rows=found.rows,
+    )
+    send(answer, format_, output, quiet=quiet)
+    if not found.feasible:
+        raise typer.Exit(INFEASIBLE)

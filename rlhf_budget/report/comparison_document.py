@@ -1,0 +1,280 @@
+"""A comparison as a document: who is best, what each buys, and where differences come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rlhf_budget.attribution import GROUPS
+from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+from rlhf_budget.report.numbers import percent, significant, write_group
+from rlhf_budget.report.words import listing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rlhf_budget.attribution import Attribution, Contribution
+    from rlhf_budget.comparison import Comparison, Difference, ValueDifference
+    from rlhf_budget.report.document import Cell, Format
+    from rlhf_budget.results import Plan
+
+BEST = "* "
+"""Stands before the best of a row."""
+SAME = "same"
+"""Stands where a difference is below the tolerance."""
+
+_DECISIONS: Final[tuple[tuple[str, str, Format], ...]] = (
+    ("prompts", "allocation.prompts", "integer"),
+    ("rollouts per prompt", "allocation.rollouts_per_prompt", "integer"),
+    ("rollouts in all", "allocation.rollouts", "integer"),
+    ("labels to buy", "allocation.labels", "integer"),
+    ("clip threshold, nats", "allocation.clip_threshold", "significant"),
+)
+_TERMS: Final[tuple[tuple[str, str, Format], ...]] = (
+    ("sampling", "bound.sampling", "significant"),
+    ("reward shift", "bound.reward_shift", "significant"),
+    ("KL clipping", "bound.kl_clipping", "significant"),
+    ("total", "bound.total", "significant"),
+    ("of which no budget removes", "bound.irreducible", "significant"),
+)
+_MONEY: Final = ("prompts", "rollouts", "labels", "fixed", "total")
+_COMPARED: Final[tuple[tuple[str, str, Format], ...]] = (
+    ("bound", "bound.total", "significant"),
+    *(_TERMS[:3]),
+    *(_DECISIONS[:2]),
+    _DECISIONS[3],
+    ("clip threshold, nats", "allocation.clip_threshold", "significant"),
+    ("cost", "cost.total", "money"),
+)
+
+
+def comparison_document(comparison: Comparison) -> Document:
+    """Arrange a comparison for reading."""
+    sections = (
+        Section("What each buys", (_numbers(comparison, _DECISIONS),)),
+        Section("Bound, reward units", (_numbers(comparison, _TERMS, "bound.total"), _legend())),
+        Section(f"Money, {comparison.currency}", (_money(comparison),)),
+        Section("More money, limits and warnings", (_around(comparison),)),
+        Section(f"Differences from {comparison.baseline}", _differences(comparison)),
+        Section("Where the difference of the bound comes from", _attributions(comparison)),
+        Section("Infeasible", _errors(comparison)),
+        Section(
+            "Warnings",
+            tuple(Paragraph(n.message, "warning", n.code) for n in comparison.warnings),
+        ),
+    )
+    names = listing([column.name for column in comparison.columns])
+    shown = tuple(section for section in sections if section.parts)
+    return Document(names, _verdict(comparison), shown)
+
+
+def _verdict(comparison: Comparison) -> Paragraph:
+    infeasible = [column.name for column in comparison.columns if column.plan is None]
+    told = f" Infeasible: {listing(infeasible)}." if infeasible else ""
+    if not comparison.best:
+        return Paragraph(f"No scenario is feasible.{told}", "bad")
+    names = comparison.best[0].names
+    totals = {c.name: c.plan.bound.total for c in comparison.columns if c.plan is not None}
+    text = f"{significant(totals[names[0]])} is the lowest bound: {listing(names)}"
+    change = next((d.values for d in comparison.differences if d.name == names[0]), ())
+    gain = next((v.relative for v in change if v.key == "bound.total"), None)
+    if gain and comparison.baseline not in names:
+        text += f", {percent(-gain)} below {comparison.baseline}"
+    return Paragraph(f"{text}.{told}", "bad" if infeasible else "text")
+
+
+# --- tables with a column for each scenario ------------------------------------------------------
+
+
+def _legend() -> Paragraph:
+    return Paragraph(f"{BEST}the best of its row, where lower is better.", "note")
+
+
+def _table(comparison: Comparison, rows: Sequence[Row], first: str = "") -> Table:
+    names = [
+        f"{column.name} (ref)" if column.name == comparison.baseline else column.name
+        for column in comparison.columns
+    ]
+    return Table((Column(first), *(Column(name) for name in names)), (*rows,), turns=True)
+
+
+def _of_each(comparison: Comparison, value: Callable[[Plan], Cell]) -> list[Cell]:
+    return [None if c.plan is None else value(c.plan) for c in comparison.columns]
+
+
+def _look_up(plan: Plan, key: str) -> Cell:
+    part, _, name = key.partition(".")
+    value: Cell = getattr(getattr(plan, part), name)
+    return value
+
+
+def _numbers(
+    comparison: Comparison, rows: Sequence[tuple[str, str, Format]], emphasis: str = ""
+) -> Table:
+    """A row for each number that any plan has, the best of it marked."""
+    shown = []
+    for title, key, format_ in rows:
+        values = _of_each(comparison, lambda plan, key=key: _look_up(plan, key))  # type: ignore[misc]
+        if any(values) or key == emphasis:
+            cells = _marked(comparison, key, write_group(values, format_))
+            shown.append(Row((title, *cells), format_, key == emphasis))
+    return _table(comparison, shown)
+
+
+def _marked(comparison: Comparison, key: str, cells: list[str]) -> list[str]:
+    """Mark the best cells, unless all are alike."""
+    best = next((best.names for best in comparison.best if best.key == key), ())
+    planned = [column.name for column in comparison.columns if column.plan is not None]
+    if len(best) == len(planned):
+        return cells
+    return [
+        f"{BEST}{cell}" if column.name in best else cell
+        for column, cell in zip(comparison.columns, cells, strict=True)
+    ]
+
+
+def _money(comparison: Comparison) -> Table:
+    rows = []
+    for name in _MONEY:
+        values = _of_each(comparison, lambda plan, name=name: getattr(plan.cost, name))  # type: ignore[misc]
+        if not any(values):
+            continue
+        shares = _of_each(comparison, lambda plan, name=name: _share(plan, name))  # type: ignore[misc]
+        amounts = write_group(values, "money")
+        parts = write_group(shares, "percent")
+        cells = [
+            f"{amount} ({part})" if part else amount
+            for amount, part in zip(amounts, parts, strict=True)
+        ]
+        if name == "total":
+            cells = _marked(comparison, "cost.total", amounts)
+        rows.append(Row((name, *cells), "money", name == "total"))
+    return _table(comparison, rows)
+
+
+def _share(plan: Plan, name: str) -> float | None:
+    total, part = plan.cost.total, getattr(plan.cost, name)
+    return float(part) / total if total > 0 else None
+
+
+def _around(comparison: Comparison) -> Table:
+    def slope(plan: Plan) -> float | None:
+        return None if plan.marginal is None else plan.marginal.bound_per_currency
+
+    per = f"bound per {comparison.currency}"
+    rows: list[Row] = [
+        Row((per, *_of_each(comparison, slope)), "significant"),
+        Row(("status", *(_status(c.plan) for c in comparison.columns))),
+        Row(("limits that bind", *_words(comparison, lambda plan: plan.binding))),
+        Row(("warnings", *_words(comparison, lambda plan: [n.code for n in plan.warnings]))),
+    ]
+    # Words and numbers wrap differently, so every row is written here.
+    texts = [Row((row.cells[0], *write_group(row.cells[1:], row.format or "text"))) for row in rows]
+    return _table(comparison, texts)
+
+
+def _status(plan: Plan | None) -> str:
+    if plan is None:
+        return "infeasible"
+    return "proved" if plan.status == "optimal" else "not proved"
+
+
+def _words(comparison: Comparison, words: Callable[[Plan], Sequence[str]]) -> list[Cell]:
+    return _of_each(comparison, lambda plan: ", ".join(words(plan)) or "none")
+
+
+# --- differences ---------------------------------------------------------------------------------
+
+
+def _differences(comparison: Comparison) -> tuple[Table, ...]:
+    if not comparison.differences:
+        return ()
+    columns = [Column(""), *(Column(d.name) for d in comparison.differences)]
+    rows = []
+    for title, key, format_ in _COMPARED:
+        values = [_value(difference, key) for difference in comparison.differences]
+        if any(value and (value.baseline or value.value) for value in values):
+            cells = [_difference(value, format_, comparison.tolerance) for value in values]
+            rows.append(Row((title, *cells), format_, key == "bound.total"))
+    return (Table((*columns,), (*rows,), turns=True),)
+
+
+def _value(difference: Difference, key: str) -> ValueDifference | None:
+    return next((value for value in difference.values if value.key == key), None)
+
+
+def _difference(value: ValueDifference | None, format_: Format, tolerance: float) -> str:
+    if value is None or value.absolute is None:
+        return ""
+    if value.absolute == 0 or abs(value.relative or 1.0) < tolerance:
+        return SAME
+    sign = "+" if value.absolute > 0 else "-"
+    size = write_group([abs(value.absolute)], format_)[0]
+    relative = "" if value.relative is None else f" ({percent(value.relative, signed=True)})"
+    return f"{sign}{size}{relative}"
+
+
+def _attributions(comparison: Comparison) -> tuple[Table | Paragraph, ...]:
+    if not comparison.differences:
+        return ()
+    found = [(d.name, d.attribution) for d in comparison.differences]
+    shown = [group for group in GROUPS if any(_part(a, group).changed for _, a in found)]
+    alone = any(attribution.method == "one_at_a_time" for _, attribution in found)
+    titles = [*shown, *(["residual"] if alone else []), "all together"]
+    by_column = [
+        _signed(_contributions(attribution, shown, alone=alone)) for _, attribution in found
+    ]
+    rows = tuple(
+        Row((title, *cells), "significant", title == "all together")
+        for title, *cells in zip(titles, *by_column, strict=True)
+    )
+    columns = (Column("group"), *(Column(name) for name, _ in found))
+    table = Table(columns, rows, turns=True)
+    return (table, *(_changes(name, attribution) for name, attribution in found))
+
+
+def _part(attribution: Attribution, group: str) -> Contribution:
+    return attribution.groups[GROUPS.index(group)]
+
+
+def _contributions(attribution: Attribution, groups: Sequence[str], *, alone: bool) -> list[Cell]:
+    """One column of the table: empty where a group does not differ or cannot be changed alone."""
+    parts = [_part(attribution, group) for group in groups]
+    cells: list[Cell] = [p.contribution if p.changed and p.planned else None for p in parts]
+    rest = attribution.residual if attribution.method == "one_at_a_time" else None
+    return [*cells, *([rest] if alone else []), attribution.total]
+
+
+def _signed(values: Sequence[Cell]) -> list[str]:
+    sizes = write_group(values, "significant")
+    return [
+        f"+{text}" if isinstance(value, float) and value > 0 else text
+        for value, text in zip(values, sizes, strict=True)
+    ]
+
+
+def _changes(name: str, attribution: Attribution) -> Paragraph:
+    """Say what differs, and how the difference was split."""
+    changed = [key for part in attribution.groups for key in part.changed]
+    if not changed:
+        return Paragraph("no constant differs.", "text", name)
+    text = f"{listing(changed)} {'differs' if len(changed) == 1 else 'differ'}."
+    groups = [part for part in attribution.groups if part.changed]
+    if attribution.method == "one_at_a_time":
+        text += (
+            " Some mixtures of the two scenarios cannot be planned, so each group is changed alone "
+            "(one at a time); what they do together is the residual."
+        )
+        missing = [part.group for part in groups if not part.planned]
+        if missing:
+            text += f" Changing {listing(missing)} alone is not possible."
+    elif len(groups) > 1:
+        text += " Shapley values: what each group brings on average over all orders of changing."
+    return Paragraph(text, "text", name)
+
+
+def _errors(comparison: Comparison) -> tuple[Paragraph, ...]:
+    return tuple(
+        Paragraph(str(column.outcome), "bad", column.name)
+        for column in comparison.columns
+        if column.plan is None
+    )

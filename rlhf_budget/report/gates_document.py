@@ -1,0 +1,119 @@
+"""A check as a document: the verdict, every gate, then what was planned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+from rlhf_budget.report.numbers import money, percent, plain, significant
+from rlhf_budget.report.words import count, listing, purchase
+
+if TYPE_CHECKING:
+    from rlhf_budget.gates import Baseline, Check, Gate, Operand
+
+
+def gates_document(check: Check) -> Document:
+    """Arrange a check for reading."""
+    sections = (
+        Section("Gates", (_gates(check), *_baselines(check))),
+        Section("Plan", (Paragraph(_plan_words(check)),)),
+        Section(
+            "Warnings",
+            tuple(Paragraph(n.message, "warning", n.code) for n in check.plan.warnings),
+        ),
+    )
+    shown = tuple(section for section in sections if section.parts)
+    return Document(f"Check of {check.plan.scenario.name}", _verdict(check), shown)
+
+
+def gate_words(gate: Gate) -> str:
+    """Say what a gate asks and what the plan has."""
+    rule = gate.rule
+    verb = "is" if gate.passed else "is not"
+    if isinstance(gate.value, bool):
+        return f"{rule.key} is {str(gate.value).lower()}, as asked" if gate.passed else (
+            f"{rule.key} is {str(gate.value).lower()}, must be {str(rule.limit).lower()}"
+        )  # fmt: skip
+    value, limit = _value_and_limit(gate)
+    return f"{rule.key}: {value} {verb} {rule.operator} {limit}"
+
+
+def gate_rows(check: Check) -> list[dict[str, Any]]:
+    """Return one mapping for CSV: the verdict, then the plan."""
+    whole = check.to_dict()
+    verdict = {name: whole[name] for name in ("passed", "warn_only", "summary")}
+    failed = [gate.rule.key for gate in check.failed]
+    return [{**verdict, "failed_gates": failed, **check.plan.to_dict()}]
+
+
+def _verdict(check: Check) -> Paragraph:
+    total, failed = len(check.gates), check.failed
+    if not failed:
+        all_ = "The gate passes" if total == 1 else f"All {total} gates pass"
+        return Paragraph(f"{all_}.", "good")
+    keys = listing([gate.rule.key for gate in failed])
+    told = " Only a warning was asked for." if check.warn_only else ""
+    return Paragraph(f"{len(failed)} of {count(total, 'gate')} failed: {keys}.{told}", "bad")
+
+
+def _gates(check: Check) -> Table:
+    columns = tuple(
+        Column(title) for title in ("gate", "value", "", "limit", "margin", "verdict", "asked by")
+    )
+    return Table(columns, tuple(_row(gate) for gate in check.gates))
+
+
+def _row(gate: Gate) -> Row:
+    rule, (value, limit) = gate.rule, _value_and_limit(gate)
+    margin = "" if gate.margin is None else _written(rule.key, gate.margin)
+    verdict = "passed" if gate.passed else "FAILED"
+    cells = (rule.key, value, rule.operator, limit, margin, verdict, rule.source)
+    return Row(cells, emphasis=not gate.passed)
+
+
+def _value_and_limit(gate: Gate) -> tuple[str, str]:
+    """Write both so that they differ where they do."""
+    value, limit = gate.value, gate.rule.limit
+    texts = _written(gate.rule.key, value), _written(gate.rule.key, limit)
+    if texts[0] == texts[1] and value != limit:
+        return str(value), str(limit)
+    return texts
+
+
+def _written(key: str, value: Operand) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value == 0:
+        return "0"
+    if key.endswith(("relative", "share", "_gap", "within")):
+        return percent(value)
+    if isinstance(value, int) or value.is_integer():
+        return plain(value)
+    return money(value) if "cost." in key else significant(value)
+
+
+def _baselines(check: Check) -> tuple[Paragraph, ...]:
+    return tuple(
+        Paragraph(_baseline_words(gate, gate.rule.baseline), "note")
+        for gate in check.gates
+        if gate.rule.baseline is not None
+    )
+
+
+def _baseline_words(gate: Gate, baseline: Baseline) -> str:
+    change = ""
+    if baseline.value:
+        relative = float(gate.value) / baseline.value - 1.0
+        change = f" The change is {percent(relative, signed=True)}."
+    return (
+        f"{gate.rule.key} of {baseline.scenario} in {baseline.file} (version "
+        f"{baseline.tool_version}): {_written(gate.rule.key, baseline.value)}; "
+        f"{percent(baseline.max_increase)} more are allowed.{change}"
+    )
+
+
+def _plan_words(check: Check) -> str:
+    plan = check.plan
+    cost = f"{money(plan.cost.total)} {plan.scenario.currency}"
+    bought = purchase(plan.allocation, plan.scenario)
+    return f"{bought} for {cost}: a bound of {significant(plan.bound.total)}."
