@@ -127,7 +127,7 @@ def _shipped(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
         f"Means over {count(simulation.worlds.completed, 'world')} with "
         f"{count(simulation.worlds.replicates, 'replicate')} each. True error: |estimate - J*| of "
         f"{_JUDGED[simulation.world.judged]}. Shipped J*: true objective of the checkpoint with "
-        "the best estimate; higher is better."
+        "the best estimate; higher is better, and the plan is better where it is strictly higher."
     )
     table = Table(tuple(columns), tuple(row(tried) for tried in simulation.allocations), turns=True)
     return table, Paragraph(note, "note")
@@ -143,7 +143,7 @@ def _against(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
         Column("95 % interval", "significant"),
         Column("J*, rival - plan", "significant"),
         Column("95 % interval", "significant"),
-        Column("plan ships better in"),
+        Column("plan better in"),
     )
     rows = tuple(_versus_row(name, versus) for name, versus in pairs)
     return Table(columns, rows, turns=True), Paragraph(_outcome(pairs))
