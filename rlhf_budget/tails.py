@@ -114,7 +114,8 @@ def _where(condition: Any, yes: Number, no: Number) -> Number:
 
 def _map(function: Callable[[float], float], x: Number) -> Number:
     if isinstance(x, np.ndarray):
-        values = np.fromiter(map(function, x.ravel().tolist()), np.float64, x.size)
+        # A memoryview hands out floats without the list that tolist() would build first.
+        values = np.fromiter(map(function, x.ravel().data), np.float64, x.size)
         return values.reshape(x.shape)
     return function(x)
 
@@ -200,10 +201,11 @@ def _minus_log1p(u: Number) -> Number:
 
 
 def _legendre_ratio(k: float, x: Number) -> Number:
-    """``U(2, k + 1, x) / U(1, k + 1, x)`` of Kummer's function, by Legendre's continued fraction.
+    """``U(2, k + 1, x) / U(1, k + 1, x)`` of Kummer's function ``U``, as a continued fraction.
 
-    The fraction is that of the incomplete gamma function (DLMF 8.9.2), one step down. Its 60 terms
-    suffice from two standard deviations above the mean on.
+    The fraction comes from the recurrence in the first argument (DLMF 13.3.7), as Legendre's for
+    the incomplete gamma function does. 60 terms suffice from two standard deviations above the
+    mean on.
     """
     ratio = 0.0 * x
     for a in range(60, 1, -1):
@@ -411,7 +413,11 @@ class HalfNormal(_Parametric):
 
 @dataclass(frozen=True)
 class Gamma(_Parametric):
-    """``|l|`` gamma with density ``∝ t^(shape - 1) exp(-t / scale)``."""
+    """``|l|`` gamma with density ``∝ t^(shape - 1) exp(-t / scale)``.
+
+    For shapes of 1e6 and more the survival is absolutely, not relatively, accurate where it is
+    within 4e-6 of 1: to 3e-11 at 1e6, to 2e-6 at 1e8 (SciPy's series ends early there).
+    """
 
     family: ClassVar[str] = "gamma"
     shape: float
@@ -438,8 +444,10 @@ class Gamma(_Parametric):
         """Survival, and excess in units of the scale.
 
         The excess is ``g(x) - (x - k) Q(k, x)`` with ``g`` the kernel below: the textbook
-        ``k Q(k + 1, x) - x Q(k, x)`` with the part that cancels taken out. What cancels even then,
-        far above the mean, is left to a continued fraction (derived in docs/theory.md).
+        ``k Q(k + 1, x) - x Q(k, x)`` with most of what cancels taken out. Far above the mean,
+        where it still cancels, both integrals are Kummer functions (DLMF 13.4.4):
+        ``Q = g(x) U(1, k + 1, x)`` and ``excess = g(x) x U(2, k + 2, x)``, whose quotient is
+        ``1 + (k - 1) U(2, k + 1, x) / U(1, k + 1, x)`` by DLMF 13.3.10.
         """
         k = self.shape
         far_from = k + 2.0 * math.sqrt(k) + 1.5
