@@ -1,0 +1,200 @@
+"""A sweep as a document: how the decision and the bound move with one constant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+from rlhf_budget.report.numbers import percent, plain, significant
+from rlhf_budget.report.words import amount, buys_labels, count, purchase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rlhf_budget.report.document import Cell, Kind
+    from rlhf_budget.sweeps import PlannedPoint, Point, Sweep, Value
+
+CURRENT = "current"
+"""Names the row of what is done now, at the budget that it costs."""
+
+
+def sweep_document(sweep: Sweep) -> Document:
+    """Arrange a sweep for reading."""
+    sections = (
+        Section("Decisions", (_decisions(sweep),)),
+        Section("Bound (reward units) and value of money", (_bounds(sweep),)),
+        Section("Beside the current allocation", _current(sweep)),
+        Section("Without a plan", _failures(sweep)),
+        Section("Limits that bind", _binding(sweep)),
+        Section("Warnings", _warnings(sweep)),
+    )
+    shown = tuple(section for section in sections if section.parts)
+    return Document(f"{sweep.scenario.name} over {sweep.over.key}", _verdict(sweep), shown)
+
+
+def written_value(value: Value) -> str:
+    """Write a value of the constant."""
+    return value if isinstance(value, str) else plain(value)
+
+
+def _verdict(sweep: Sweep) -> Paragraph:
+    planned = sweep.planned
+    missing = len(sweep.points) - len(planned)
+    told = (
+        f" {count(missing, 'value')} of {len(sweep.points)} cannot be planned." if missing else ""
+    )
+    if not planned:
+        return Paragraph(f"No value can be planned.{told}", "bad")
+    lowest = min(planned, key=lambda pair: pair[1].optimum.bound.total)
+    highest = max(planned, key=lambda pair: pair[1].optimum.bound.total)
+    text = (
+        f"The bound goes from {_bound_at(*lowest, sweep)} to {_bound_at(*highest, sweep)}."
+        if lowest[0] != highest[0]
+        else f"The bound is {_bound_at(*lowest, sweep)}."
+    )
+    return Paragraph(text + told)
+
+
+def _bound_at(value: Value, point: PlannedPoint, sweep: Sweep) -> str:
+    total = significant(point.optimum.bound.total)
+    return f"{total} (at {sweep.over.key} {written_value(value)})"
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def _decisions(sweep: Sweep) -> Table:
+    labels = buys_labels(sweep.scenario)
+    columns = [
+        Column(sweep.over.key, "plain"),
+        Column("prompts", "integer"),
+        Column("rollouts each", "integer"),
+        *([Column("labels", "integer")] if labels else []),
+        Column("clip, nats", "significant"),
+        Column(f"cost, {sweep.scenario.currency}", "money"),
+        Column("status"),
+    ]
+
+    def row(name: Cell, found: PlannedPoint | None, status: str) -> Row:
+        if found is None:
+            return Row((name, *(None,) * (len(columns) - 2), status))
+        a, cost = found.optimum.allocation, found.optimum.cost.total
+        bought = (a.labels,) if labels else ()
+        cells = (a.prompts, a.rollouts_per_prompt, *bought, a.clip_threshold, cost)
+        return Row((name, *cells, status))
+
+    rows = [row(point.value, point.planned, _status(point)) for point in sweep.points]
+    if sweep.current is not None:
+        a, cost = sweep.current.allocation, sweep.current.cost.total
+        bought = (a.labels,) if labels else ()
+        cells = (a.prompts, a.rollouts_per_prompt, *bought, a.clip_threshold, cost)
+        rows.insert(_place(sweep), Row((CURRENT, *cells, "as it is"), emphasis=True))
+    return Table((*columns,), (*rows,))
+
+
+def _status(point: Point) -> str:
+    return {"optimal": "proved", "not_proved": "not proved"}.get(point.status, point.status)
+
+
+def _bounds(sweep: Sweep) -> Table:
+    columns = (
+        Column(sweep.over.key, "plain"),
+        Column("bound", "significant"),
+        Column("sampling", "significant"),
+        Column("reward shift", "significant"),
+        Column("KL clipping", "significant"),
+        Column(f"per {sweep.scenario.currency}", "significant"),
+    )
+    rows = []
+    for value, point in sweep.planned:
+        b, slope = point.optimum.bound, point.marginal.bound_per_currency
+        rows.append(Row((value, b.total, b.sampling, b.reward_shift, b.kl_clipping, slope)))
+    if sweep.current is not None:
+        b = sweep.current.bound
+        cells = (CURRENT, b.total, b.sampling, b.reward_shift, b.kl_clipping, None)
+        before = sum(_is_below(value, sweep) for value, _ in sweep.planned)
+        rows.insert(before, Row(cells, emphasis=True))
+    return Table(columns, tuple(rows))
+
+
+def _place(sweep: Sweep) -> int:
+    return sum(_is_below(point.value, sweep) for point in sweep.points)
+
+
+def _is_below(value: Value, sweep: Sweep) -> bool:
+    cost = sweep.current.cost.total if sweep.current else 0.0
+    return not isinstance(value, str) and value <= cost
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def _current(sweep: Sweep) -> tuple[Paragraph, ...]:
+    """Say which budget of the frontier does as well as what is done now."""
+    now = sweep.current
+    if now is None:
+        return ()
+    currency = sweep.scenario.currency
+    text = (
+        f"{purchase(now.allocation, sweep.scenario)} cost {amount(now.cost.total, currency)} for a "
+        f"bound of {significant(now.bound.total)}."
+    )
+    enough = [
+        point.optimum
+        for _, point in sweep.planned
+        if point.optimum.bound.total <= now.bound.total
+        and point.optimum.cost.total <= now.cost.total
+    ]
+    if enough:
+        best = min(enough, key=lambda optimum: optimum.cost.total)
+        less = 1.0 - best.cost.total / now.cost.total if now.cost.total > 0 else 0.0
+        text += (
+            f" On the frontier {amount(best.cost.total, currency)} ({percent(less)} less) reach "
+            f"{significant(best.bound.total)}."
+        )
+    return (Paragraph(text),)
+
+
+def _failures(sweep: Sweep) -> tuple[Paragraph, ...]:
+    """Say once why values of a kind have no plan, and which they are."""
+    paragraphs = []
+    for status in ("infeasible", "invalid"):
+        points = [point for point in sweep.points if point.status == status]
+        if points:
+            values = _values([point.value for point in points])
+            first = str(points[0].outcome)
+            paragraphs.append(Paragraph(f"{values}. The first: {first}", "bad", status))
+    return tuple(paragraphs)
+
+
+def _binding(sweep: Sweep) -> tuple[Paragraph, ...]:
+    return _at_values(sweep, lambda point: point.binding, "text")
+
+
+def _warnings(sweep: Sweep) -> tuple[Paragraph, ...]:
+    return _at_values(sweep, lambda point: point.warnings, "warning")
+
+
+def _at_values(
+    sweep: Sweep, names: Callable[[PlannedPoint], tuple[str, ...]], kind: Kind
+) -> tuple[Paragraph, ...]:
+    """One paragraph for each name that points have: at which values."""
+    found: dict[str, list[Value]] = {}
+    for value, point in sweep.planned:
+        for name in names(point):
+            found.setdefault(name, []).append(value)
+    everywhere = len(sweep.planned)
+    return tuple(
+        Paragraph(
+            "at every value." if len(values) == everywhere else f"at {_values(values)}.", kind, name
+        )
+        for name, values in found.items()
+    )
+
+
+def _values(values: list[Value]) -> str:
+    """Name a few values, or the ends of many."""
+    if len(values) <= 3:
+        return ", ".join(map(written_value, values))
+    ends = f"{written_value(values[0])} to {written_value(values[-1])}"
+    return f"{len(values)} values from {ends}"
