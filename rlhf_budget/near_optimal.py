@@ -83,8 +83,8 @@ class _Hull:
         """Least and most m."""
         return int(self._least[2]), int(self._most[2])
 
-    def include(self, n: int, K: int) -> None:
-        """Widen the hull by (n, K) with the fewest and the most labels, if it is near-optimal."""
+    def include(self, n: int, K: int, *, with_fewest: bool = True) -> None:
+        """Widen the hull by (n, K) with the most and, if asked, the fewest labels, where near."""
         case = self._case
         most = case.prices.labels_affordable(n, K, case.labels[1])
         if most < case.labels[0]:
@@ -92,7 +92,7 @@ class _Hull:
         G = case.sampling(n, K)[0]
         if G + case.shift(most) > self._threshold:
             return
-        fewest = fewest_labels(case, self._threshold - G)
+        fewest = fewest_labels(case, self._threshold - G) if with_fewest else most
         low = most if fewest is None else min(fewest, most)
         self._least = np.minimum(self._least, [self._row_of[K], n, low])
         self._most = np.maximum(self._most, [self._row_of[K], n, most])
@@ -135,7 +135,8 @@ class _Hull:
             below = side < 0 and least[axis, at] < self._least[axis]
             above = side > 0 and most[axis, at] > self._most[axis]
             if below or above:
-                self.include(int(x[at]), self._case.rollouts[int(row[at])])
+                K = self._case.rollouts[int(row[at])]
+                self.include(int(x[at]), K, with_fewest=axis == 2 and below)
 
     def _labels_needed(self, problem: BudgetProblem, sampling: Floats) -> Floats:
         """Labels that a sampling part needs to be near-optimal, from below."""
