@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-_MOST_COVERAGE = 1e300
-"""Stands for an infinite C², so that sums and JSON stay finite."""
+_MOST_COVERAGE = 1e200
+"""Stands for an infinite C², so that sums, their squares and JSON stay finite."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -228,7 +228,8 @@ def check_inequalities(world: World, training: Floats, path: Path) -> Inequaliti
     """
     density = coverage(world, path.policies, training, "density")
     divergence = _divergence(world, path.policies, training)
-    above = 2.0 * np.log(density) >= divergence - _ROUNDING
+    unbounded = density**2 >= 0.99 * _MOST_COVERAGE
+    above = unbounded | (2.0 * np.log(density) >= divergence - _ROUNDING)
     fresh = all(
         _fresh_labels_hold(world, path.policies, training, share, kind)
         for share in _SHARES
@@ -240,7 +241,8 @@ def check_inequalities(world: World, training: Floats, path: Path) -> Inequaliti
 def _divergence(world: World, policies: Floats, training: Floats) -> Floats:
     """``KL(D_θ ‖ D_train)`` of each policy, shape (M,), nats."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(policies > 0, policies * np.log(policies / training), 0.0)
+        gaps = np.log(policies) - np.log(training)
+        terms = np.where(policies > 0, policies * gaps, 0.0)
     divergence: Floats = np.einsum("x,mxy->m", world.prompt_law, terms)
     return divergence
 

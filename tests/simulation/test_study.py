@@ -278,3 +278,15 @@ def test_progress_counts_worlds():
     seen = []
     simulate(scenario(), worlds=3, replicates=2, on_world=seen.append)
     assert seen == [1, 2, 3]
+
+
+@pytest.mark.parametrize("penalty", [1e-6, 1e-3, 1e4])
+def test_extreme_penalties_keep_every_number_finite(penalty):
+    made = scenario(
+        objective={"kl_coefficient": penalty},
+        reward_model={"label_policy": "current", "error": {"scale": 8.0, "exponent": 1.0}},
+    )
+    found = simulate(made, worlds=2, replicates=5)
+    json_text(found.to_dict())
+    assert found.validity.holds
+    assert [check.held for check in found.world.inequalities] == [2, 2]
