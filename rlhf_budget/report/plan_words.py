@@ -88,7 +88,7 @@ def current_words(plan: Plan, current: CurrentPlan) -> str:
     text = f"The current allocation costs {costs}{_dearer(plan, current)} and {compared}."
     if not current.violations:
         return text
-    broken = listing([_violation(key, plan) for key in current.violations])
+    broken = listing([_violation(key, plan, current) for key in current.violations])
     return f"{text} It is outside {broken}."
 
 
@@ -100,10 +100,10 @@ def _dearer(plan: Plan, current: CurrentPlan) -> str:
     return f" ({percent(abs(relative))} {'more' if relative > 0 else 'less'} than the plan)"
 
 
-def _violation(key: str, plan: Plan) -> str:
+def _violation(key: str, plan: Plan, current: CurrentPlan) -> str:
     if key != "budget":
         return limit_words(key, plan.scenario)
-    return f"the budget of {amount(plan.cost.budget or 0.0, plan.scenario.currency)}"
+    return f"the budget of {amount(current.cost.budget or 0.0, plan.scenario.currency)}"
 
 
 def near_words(plan: Plan) -> str | None:
