@@ -206,9 +206,11 @@ class _Problem:
             return np.zeros_like(s1) if table is None else getattr(table, side)(s1)
         result = np.zeros_like(s1)
         which = self.table_of[group]
-        for index, table in enumerate(self.tables):
-            if table is not None:
-                mine = which == index
+        order = np.argsort(which, kind="stable")
+        edges = np.searchsorted(which[order], np.arange(len(self.tables) + 1))
+        for table, first, last in zip(self.tables, edges[:-1], edges[1:], strict=True):
+            if table is not None and first < last:
+                mine = order[first:last]
                 result[mine] = getattr(table, side)(s1[mine])
         return result
 
@@ -254,25 +256,26 @@ class _Problem:
         return np.maximum(np.broadcast_to(most, row.shape), 0.0).astype(np.int64)
 
     def focused(self, boxes: Boxes) -> Self:
-        """Rebuild the chord tables whose live range of s has halved."""
+        """Rebuild the chord tables whose live ranges of s have shrunk by a third."""
         if all(case.tail is None for case in self.cases):
             return self
+        ends = np.full((2, len(self.cases)), math.inf)
         _, least = self._shape(boxes.group, boxes.row_high, boxes.high)
         _, most = self._shape(boxes.group, boxes.row_low, boxes.low)
-        which = self.table_of[boxes.group] if len(self.tables) > 1 else None
+        np.minimum.at(ends[0], boxes.group, least)
+        np.minimum.at(ends[1], boxes.group, -most)
         tables = list(self.tables)
         for index in range(len(tables)):
-            mine = slice(None) if which is None else which == index
-            if least[mine].size:
-                ends = float(least[mine].min()), float(most[mine].max())
-                tables[index] = self._focused_table(index, *ends)
+            live = (self.table_of == index) & (ends[0] < math.inf)
+            if live.any():
+                tables[index] = self._focused_table(index, ends[0, live], -ends[1, live])
         if all(new is old for new, old in zip(tables, self.tables, strict=True)):
             return self
         return replace(self, tables=tuple(tables))
 
-    def _focused_table(self, index: int, least: float, most: float) -> PenaltyTable | None:
+    def _focused_table(self, index: int, least: Floats, most: Floats) -> PenaltyTable | None:
         table = self.tables[index]
-        if table is not None and 2.0 * (most - least) > table.most - table.least:
+        if table is not None and 1.5 * float((most - least).sum()) > table.width:
             return table
         case = self.cases[int(np.flatnonzero(self.table_of == index)[0])]
         if case.tail is None:

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 KNOTS = 128
 """Points of a table, half of them evenly and half geometrically spaced in τ."""
+LEAST_KNOTS = 16
+"""Points of each range of a table, however many share it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PenaltyTable:
-    """Points of H for s within ``[least, most]``; exact at the knots, bracketing between them."""
+    """Points of H for s; exact at the knots, bracketing between them."""
 
-    least: float
-    """Smallest s covered."""
-    most: float
-    """Largest s covered."""
+    width: float
+    """Sum of the widths of the ranges of s that it was made for."""
     slopes: Floats
     """``s`` at each knot, ascending, shape (knots,)."""
     values: Floats
@@ -56,17 +56,30 @@ class PenaltyTable:
 
 
 def penalty_table(
-    tail: Tail, least_clip: float, most_clip: float, least: float, most: float
+    tail: Tail, least_clip: float, most_clip: float, least: Floats, most: Floats
 ) -> PenaltyTable:
-    """Tabulate H for ``s`` in ``[least, most]``, with τ in ``[least_clip, most_clip]`` (nats)."""
-    ends = np.array([_best(tail, s, least_clip, most_clip) for s in (least, most)])
-    inside = _grid(tail, float(ends[1]), float(ends[0]))
-    slopes = np.concatenate(([least, most], 0.5 * tail.survival(inside)))
+    """Tabulate H for ``s`` in ranges, with τ in ``[least_clip, most_clip]`` (nats).
+
+    Parameters
+    ----------
+    tail
+        Law of ``|ℓ|``.
+    least_clip, most_clip
+        Limits of τ, nats.
+    least, most
+        Ends of the ranges, shape (ranges,): one for each problem that shares the table. Between
+        ranges the table is valid, but coarse.
+    """
+    slopes = np.concatenate((least, most))
+    ends = np.array([_best(tail, float(s), least_clip, most_clip) for s in slopes])
+    inside = _grid(tail, ends[least.size :], ends[: least.size])
+    slopes = np.concatenate((slopes, 0.5 * tail.survival(inside)))
     thresholds = np.concatenate((ends, inside))
     values = 2.0 * thresholds * slopes + tail.excess(thresholds)
     order = np.argsort(slopes, kind="stable")
-    order = order[(slopes[order] >= least) & (slopes[order] <= most)]
-    return PenaltyTable(least, most, slopes[order], values[order], thresholds[order])
+    order = order[(slopes[order] >= least.min()) & (slopes[order] <= most.max())]
+    width = float((most - least).sum())
+    return PenaltyTable(width, slopes[order], values[order], thresholds[order])
 
 
 def _best(tail: Tail, s: float, least_clip: float, most_clip: float) -> float:
@@ -74,14 +87,19 @@ def _best(tail: Tail, s: float, least_clip: float, most_clip: float) -> float:
     return min(max(threshold, least_clip), most_clip)
 
 
-def _grid(tail: Tail, low: float, high: float) -> Floats:
-    """Thresholds between two: evenly and geometrically spaced; every atom where they are few."""
+def _grid(tail: Tail, low: Floats, high: Floats) -> Floats:
+    """Thresholds in ranges: evenly and geometrically spaced; every atom where they are few."""
+    knots = max(LEAST_KNOTS, KNOTS // low.size)
     magnitudes = getattr(tail, "magnitudes", None)
     if magnitudes is not None:
-        first, last = np.searchsorted(magnitudes, [low, high])
-        atoms = magnitudes[first : last + 1]
-        return atoms if atoms.size <= 8 * KNOTS else atoms[:: math.ceil(atoms.size / (8 * KNOTS))]
-    if not low < high:
-        return np.array([low])
-    even = np.linspace(low, high, KNOTS // 2)
-    return np.concatenate((even, np.geomspace(max(low, 1e-6 * high), high, KNOTS // 2)))
+        first, last = np.searchsorted(magnitudes, [low.min(), high.max()])
+        atoms: Floats = magnitudes[first : last + 1]
+        most = 8 * knots * low.size
+        return atoms if atoms.size <= most else atoms[:: math.ceil(atoms.size / most)]
+    wide = low < high
+    low, high, points = low[wide], high[wide], low[~wide]
+    if not low.size:
+        return points
+    even = np.linspace(low, high, knots // 2).ravel()
+    geometric = np.geomspace(np.maximum(low, 1e-6 * high), high, knots // 2).ravel()
+    return np.concatenate((points, even, geometric))

@@ -26,7 +26,7 @@ FINEST_GAP = 1e-10
 CHEAP_EVALUATIONS = 100_000
 """Per group: beyond these the search stops as soon as the gap is within the tolerance."""
 MOST_EVALUATIONS = 20_000_000
-"""In all: beyond these the search stops, proved or not."""
+"""Per group on average: beyond these the search stops, proved or not."""
 SETTLED_AT_ONCE = 16
 """Points per group that one round evaluates exactly."""
 _FIRST_PARTS, _ROW_PARTS, _PARTS = (10, 14), (3, 3), (1, 8)
@@ -170,7 +170,8 @@ class _Incumbents:
         rules most of them out together.
         """
         sharper = lower.copy()
-        for index in np.argsort(lower, kind="stable")[: SETTLED_AT_ONCE * self.value.size]:
+        hopeful = np.flatnonzero(lower < self.value[boxes.group] * (1.0 - FINEST_GAP))
+        for index in hopeful[_least_few(boxes.group[hopeful], lower[hopeful], SETTLED_AT_ONCE)]:
             if lower[index] < self.value[boxes.group[index]] * (1.0 - FINEST_GAP):
                 sharper[index] = self._offer(boxes, int(index))
         return sharper
@@ -192,7 +193,9 @@ def _spent(
     np.minimum.at(least, group, lower)
     proved = least >= incumbents.value * (1.0 - tolerance)
     costly = incumbents.evaluations > CHEAP_EVALUATIONS
-    return (proved & costly) | (incumbents.evaluations.sum() > MOST_EVALUATIONS)
+    return (proved & costly) | (
+        incumbents.evaluations.sum() > MOST_EVALUATIONS * incumbents.value.size
+    )
 
 
 def refine(boxes: Boxes) -> Boxes:
@@ -243,6 +246,15 @@ def within_reach(problem: MonotoneProblem, boxes: Boxes) -> Boxes:
 
 def _join(first: Boxes, second: Boxes) -> Boxes:
     return Boxes(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
+
+
+def _least_few(group: Integers, values: Floats, count: int) -> Integers:
+    """Indexes of the least values of each group, at most ``count`` of one, ascending in each."""
+    order = np.lexsort((values, group))
+    sizes = np.bincount(group)
+    starts = np.concatenate(([0], np.cumsum(sizes)))[:-1]
+    rank = np.arange(order.size) - starts[group[order]]
+    return order[rank < count]
 
 
 def _least_of_each(group: Integers, values: Floats) -> Integers:
