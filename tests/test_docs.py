@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from rlhf_budget.cli.app import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_every_command_is_in_the_readme() -> None:
+    for command in COMMANDS:
+        assert f"rlhf-budget {command}" in README, command
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    used = re.findall(r"^rlhf-budget ([a-z-]+)", "\n".join(blocks(README, "sh")), re.MULTILINE)
+    assert set(used) <= set(COMMANDS)
+
+
+def test_the_readme_is_at_most_two_screens() -> None:
+    assert len(README.splitlines()) <= 90
+
+
+def test_continuous_integration_runs_the_test_command_of_the_readme() -> None:
+    command = blocks(README, "sh")[1].strip()
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+        for link in links:
+            if not link.startswith(("http:", "https:")):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_python_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    names: dict[str, object] = {}
+    for code in blocks((ROOT / "docs" / "python.md").read_text(encoding="utf-8"), "python"):
+        exec(code, names)  # the page is ours
+    assert names["cheapest"].bound.total <= 0.25  # type: ignore[attr-defined]
+
+
+def test_the_picture_of_a_plan_is_current() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "plan_picture.py"))
+    picture = (ROOT / "docs" / "plan.svg").read_text(encoding="utf-8")
+    assert made["picture"]() == picture, "run python docs/plan_picture.py"
+
+
+def test_the_changelog_keeps_a_changelog() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert "## [Unreleased]" in text or "## [0.1.0]" in text
