@@ -100,7 +100,7 @@ def edit_scenario(path: str | Path, fragment: Fragment, sources: Mapping[str, st
     patch, left_out = _fitting(fragment, written)
     wanted = _merged(written, patch, sources)
     after = edit_yaml(before, wanted)
-    if read_yaml(after, str(path)).values != wanted:
+    if not _reads_as(after, wanted):
         raise CalibrationError(f"{path} cannot be edited in place; paste the constants by hand")
     _require_no_new_problem(path, written, wanted)
     gone = tuple(sorted(set(_paths(written)) - set(_paths(wanted))))
@@ -148,6 +148,15 @@ def _text_of(path: Path) -> str:
         ) from None
     except OSError as error:
         raise FileAccessError(f"{path}: {error.strerror or error}") from None
+
+
+def _reads_as(text: str, wanted: dict[str, Any]) -> bool:
+    from rlhf_budget.scenario.yaml_source import read_yaml
+
+    try:
+        return bool(read_yaml(text, None).values == wanted)
+    except ScenarioError:
+        return False
 
 
 def _fitting(

@@ -73,22 +73,6 @@ def _key(key_node: Any) -> str:
     return str(key_node.value)
 
 
-def _end(node: Any) -> int:
-    """Return where the last character of a node's content ends.
-
-    The mark of a block collection is at the next token, beyond comments that belong to others.
-    """
-    if _kind(node) == "scalar" or node.flow_style or not node.value:
-        return int(node.end_mark.index)
-    last = node.value[-1]
-    if _kind(node) == "sequence":
-        return _end(last)
-    key_node, value_node = last
-    if value_node.start_mark.index < key_node.end_mark.index:
-        raise CalibrationError(f"{_key(key_node)} is an alias; paste the constants by hand")
-    return max(_end(value_node), int(key_node.end_mark.index) + 1)
-
-
 @dataclass(slots=True)
 class _Edits:
     """Replacements of parts of a text, collected and then made together."""
@@ -110,7 +94,8 @@ class _Edits:
         removed = [key for key in present if key not in wanted]
         added = {key: value for key, value in wanted.items() if key not in present}
         if node.flow_style and (removed or added):
-            self.parts.append((*self._span(node), self._flow_mapping(node, present, wanted)))
+            span = int(node.start_mark.index), int(node.end_mark.index)
+            self.parts.append((*span, self._flow_mapping(node, present, wanted)))
             return
         for key_node, value_node in node.value:
             key = _key(key_node)
@@ -121,20 +106,42 @@ class _Edits:
         if added:
             self._add(node, added)
 
-    def _span(self, node: Any) -> tuple[int, int]:
-        return int(node.start_mark.index), _end(node)
+    def _span(self, key_node: Any, node: Any) -> tuple[int, int]:
+        """Return where the content of a value begins and ends; both after the colon if empty.
+
+        The mark of a block's end is at the next token, beyond comments that belong to others.
+        """
+        start = int(node.start_mark.index)
+        colon = self._colon(key_node) + 1
+        if _kind(node) == "scalar" and not self.text[start : node.end_mark.index].strip():
+            return colon, colon
+        if _kind(node) != "mapping" or node.flow_style or not node.value:
+            inside = self.text[start : self._last_mark(node)]
+            return start, start + len(inside.rstrip())
+        return start, self._entry_end(*node.value[-1])
+
+    def _entry_end(self, key_node: Any, value_node: Any) -> int:
+        alias = self._alias(key_node, value_node)
+        return self._span(key_node, value_node)[1] if alias is None else alias[1]
+
+    def _last_mark(self, node: Any) -> int:
+        if _kind(node) == "sequence" and not node.flow_style and node.value:
+            return self._last_mark(node.value[-1])
+        return int(node.end_mark.index)
+
+    def _colon(self, key_node: Any) -> int:
+        return self.text.index(":", key_node.end_mark.index)
 
     def _flow_mapping(self, node: Any, present: dict[str, Any], wanted: dict[str, Any]) -> str:
         entries = {
-            _key(key_node): self.text[key_node.start_mark.index : _end(value_node)]
-            for key_node, value_node in node.value
-            if value_node.start_mark.index >= key_node.end_mark.index
+            _key(key): self.text[key.start_mark.index : self._entry_end(key, value)]
+            for key, value in node.value
         }
         kept = [key for key in present if key in wanted]
         new = [key for key in wanted if key not in present]
         return _braced(
             entries[key]
-            if key in entries and present.get(key) == wanted[key]
+            if present.get(key) == wanted[key]
             else f"{_text(key)}: {_inline(wanted[key])}"
             for key in [*kept, *new]
         )
@@ -146,7 +153,7 @@ class _Edits:
         elif isinstance(present, dict) and isinstance(wanted, dict) and value_node.value:
             self.mapping(value_node, present, wanted)
         elif _kind(value_node) == "scalar" or value_node.flow_style:
-            start, end = self._span(value_node)
+            start, end = self._span(key_node, value_node)
             space = "" if start < end else " "
             self.parts.append((start, end, space + _inline(wanted)))
         else:
@@ -162,21 +169,21 @@ class _Edits:
 
     def _collapse(self, key_node: Any, value_node: Any, wanted: Any) -> None:
         """Put an inline value in place of a block below its key; keep the comment of the key."""
-        colon = self.text.index(":", key_node.end_mark.index) + 1
+        colon = self._colon(key_node) + 1
         comment = self.text[colon : self._line_end(colon)].strip()
         new = f" {_inline(wanted)}" + (f"  {comment}" if comment.startswith("#") else "")
-        self.parts.append((colon, _end(value_node), new))
+        end = self._line_end(self._span(key_node, value_node)[1])
+        end -= self.text[:end].endswith("\r")
+        self.parts.append((colon, end, new))
 
     def _remove(self, key_node: Any, value_node: Any) -> None:
-        alias = self._alias(key_node, value_node)
-        end = _end(value_node) if alias is None else alias[1]
-        end = max(end, int(key_node.end_mark.index) + 1)
+        end = self._entry_end(key_node, value_node)
         start = int(key_node.start_mark.index) - int(key_node.start_mark.column)
         self.parts.append((start, self._next_line(end), ""))
 
     def _add(self, node: Any, added: dict[str, Any]) -> None:
         column = int(node.value[0][0].start_mark.column)
-        position = self._next_line(_end(node))
+        position = self._next_line(self._entry_end(*node.value[-1]))
         line_end = "\r\n" if "\r\n" in self.text else "\n"
         lead = "" if self.text[:position].endswith("\n") else line_end
         lines = [line for item in added.items() for line in _block(*item, nested=column == 0)]
