@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from rlhf_budget.errors import Problem, ScenarioError
 from rlhf_budget.scenario import Scenario, load_scenario
@@ -35,15 +36,19 @@ SGD = {
 }
 
 
+unhurried = settings(deadline=None)
+"""Busy machines miss deadlines that say nothing about the code."""
+
+
 def patched(**changes: Any) -> dict[str, Any]:
     """Return the base scenario with a merge patch applied."""
     result: dict[str, Any] = merge_patch(copy.deepcopy(BASE), changes)
     return result
 
 
-def replaced(key: str, value: Any) -> dict[str, Any]:
-    """Return the base scenario with the value at one key path replaced whole."""
-    result = copy.deepcopy(BASE)
+def replaced(key: str, value: Any, base: dict[str, Any] = BASE) -> dict[str, Any]:
+    """Return a scenario with the value at one key path replaced whole."""
+    result = copy.deepcopy(base)
     node = result
     *above, last = key.split(".")
     for name in above:

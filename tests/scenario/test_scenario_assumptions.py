@@ -7,7 +7,17 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scenario_helpers import BASE, GPU, SGD, patched, problems_of, replaced, scenario, the_problem
+from scenario_helpers import (
+    BASE,
+    GPU,
+    SGD,
+    patched,
+    problems_of,
+    replaced,
+    scenario,
+    the_problem,
+    unhurried,
+)
 
 from rlhf_budget.scenario import assumptions, load_scenario
 from rlhf_budget.scenario.assumptions import Assumption, middle
@@ -17,6 +27,7 @@ positive = st.floats(min_value=5e-324, max_value=1.7e308)
 numbers = st.floats(min_value=-1.7e308, max_value=1.7e308)
 
 
+@unhurried
 @given(positive, positive)
 def test_the_middle_of_positive_ends_is_the_geometric_mean(one, other):
     low, high = sorted((one, other))
@@ -26,6 +37,7 @@ def test_the_middle_of_positive_ends_is_the_geometric_mean(one, other):
     )
 
 
+@unhurried
 @given(numbers, numbers)
 def test_the_middle_lies_between(one, other):
     low, high = sorted((one, other))

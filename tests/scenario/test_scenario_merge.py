@@ -5,6 +5,7 @@ import copy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scenario_helpers import unhurried
 
 from rlhf_budget.scenario.merge import merge_patch, merge_scenario, patch_for, path_of
 
@@ -55,6 +56,7 @@ def rfc_pseudocode(target, patch):
     return patch
 
 
+@unhurried
 @given(json_values, json_values)
 def test_merge_is_rfc_7396_and_changes_nothing(target, patch):
     before = copy.deepcopy((target, patch))
@@ -63,6 +65,7 @@ def test_merge_is_rfc_7396_and_changes_nothing(target, patch):
     assert merged == rfc_pseudocode(copy.deepcopy(target), copy.deepcopy(patch))
 
 
+@unhurried
 @given(
     st.dictionaries(names, json_values, max_size=3), st.dictionaries(names, json_values, max_size=3)
 )

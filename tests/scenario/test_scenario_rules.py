@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import pytest
-from scenario_helpers import BASE, GPU, SGD, patched, problems_of, replaced, scenario, the_problem
+from hypothesis import example, given
+from hypothesis import strategies as st
+from scenario_helpers import (
+    BASE,
+    GPU,
+    SGD,
+    patched,
+    problems_of,
+    replaced,
+    scenario,
+    the_problem,
+    unhurried,
+)
 
 from rlhf_budget.errors import ScenarioError
-from rlhf_budget.scenario import Scenario, load_scenario
+from rlhf_budget.scenario import Scenario, load_scenario, load_scenarios
+from rlhf_budget.scenario.keys import KEYS
 
 # --- defaults
 
@@ -810,3 +824,51 @@ def test_sections_of_one_scenario_serve_another():
         budget=one.budget,
     )
     assert other.inputs() == one.inputs()
+
+
+# --- whatever is written
+
+FULL = {
+    **BASE,
+    "name": "full",
+    "currency": "EUR",
+    "bound": {"policy": "sgd", "sgd": SGD, "prompt_variance": 0.1, "rollout_variance": "unknown"},
+    "costs": {
+        "prompt": {"acquisition": 5, "existing": 10, "tokens": 512},
+        "rollout": {"tokens": 600, "scoring": 0.1, "train": True},
+        "label": {"low": 1, "high": 4},
+        "gpu": GPU,
+    },
+    "limits": {"prompts": {"max": 100}, "rollouts_per_prompt": {"choices": [4, 8]}, "labels": 10},
+    "current": {"prompts": 3, "rollouts_per_prompt": 1, "labels": 1, "clip_threshold": 10},
+    "sources": {"costs.label": "guess"},
+    "checks": {"bound.total": {"max": 0.5}},
+    "scenarios": {"a": {"costs": {"label": 3}}},
+}
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["unknown", "verifiable", "gaussian", "sgd", "5%", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["low", "high", "min", "max", "kl", "tokens", "family", "x"]), inner
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@unhurried
+@given(st.sampled_from(list(KEYS)).filter(lambda key: key != "extends"), anything)
+@example("log_ratio", {"family": ["gaussian"]})
+@example("reward_model.error", {"low": None, "high": {}})
+@example("costs.prompt.tokens", {"low": 0, "high": 1})
+def test_anything_anywhere_loads_or_is_reported(key, value):
+    for base in (BASE, FULL):
+        with contextlib.suppress(ScenarioError):
+            load_scenarios(replaced(key, value, base))
+        with contextlib.suppress(ScenarioError):
+            load_scenario(base).with_values({key: value})

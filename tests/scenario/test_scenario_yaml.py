@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scenario_helpers import unhurried
 
 from rlhf_budget.errors import ScenarioError
 from rlhf_budget.scenario.yaml_source import read_yaml
@@ -87,11 +88,13 @@ def test_wrong_use_of_yamls_own_tags():
     assert yaml_problem("a: !!int 3.5")[1:3] == ("!!int 3.5", "a value of the type int")
 
 
+@unhurried
 @given(st.integers())
 def test_integers_round_trip(number):
     assert value_of(str(number)) == number
 
 
+@unhurried
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_floats_round_trip(number):
     value = value_of(repr(number))
@@ -99,17 +102,20 @@ def test_floats_round_trip(number):
     assert math.copysign(1, value) == math.copysign(1, number)
 
 
+@unhurried
 @given(st.integers(min_value=0))
 def test_underscores_between_digits(number):
     assert value_of(f"{number:_}") == number
 
 
+@unhurried
 @given(st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1))
 def test_quoted_text_round_trips(text):
     quoted = text.replace("'", "''")
     assert value_of(f"'{quoted}'") == text
 
 
+@unhurried
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_reported(text):
     with contextlib.suppress(ScenarioError):
