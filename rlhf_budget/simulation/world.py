@@ -67,8 +67,11 @@ class WorldSpec:
 
     @property
     def temperature(self) -> float:
-        """What the reward is divided by along the path, reward units; β where it is positive."""
-        return self.kl_coefficient or 0.1 * self.reward_range
+        """What the reward is divided by along the path, reward units: β, or R/2 where β = 0.
+
+        Without a penalty the optimum is a certain best response; half the range stops well short.
+        """
+        return self.kl_coefficient or 0.5 * self.reward_range
 
 
 @dataclass(frozen=True, slots=True, eq=False)
