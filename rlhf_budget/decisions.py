@@ -231,13 +231,18 @@ class _Problem:
         total: Floats = a.fixed[pick] + a.acquisition[pick] * bought + each * n
         return total
 
-    def labels_left(self, group: Integers, row: Integers, x: Integers) -> Floats:
-        """``m(n, K)``: labels that the rest buys; never below the exact count."""
+    def labels_left(
+        self, group: Integers, row: Integers, x: Integers, rounding: float = ROUNDING
+    ) -> Floats:
+        """``m(n, K)``: labels that the rest buys; never below the exact count.
+
+        With ``rounding = -ROUNDING`` never above it.
+        """
         a, pick = self.arrays, self._pick(group)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             price = a.label[pick]
-            count = (a.budget[pick] - self.spend(group, row, x)) / price
-            count = np.floor(count + ROUNDING * a.budget[pick] / price)
+            left = a.budget[pick] - self.spend(group, row, x) + rounding * a.budget[pick]
+            count = np.floor(left / price)
         count = np.where(price > 0, count, a.most_labels[pick])
         return np.minimum(np.maximum(count, a.least_labels[pick]), a.most_labels[pick])
 
@@ -309,13 +314,19 @@ class BudgetProblem(_Problem):
         """``ρ(m(n, K))``."""
         return self._shift_left(group, row, x)
 
+    def rise_above(self, group: Integers, row: Integers, x: Integers) -> Floats:
+        """``ρ`` of labels that can surely be paid for."""
+        return self._shift_left(group, row, x, -ROUNDING)
+
     def attainable(self, group: Integers, row: Integers, x: Integers) -> Floats:
         """The bound at a point, with G from above."""
         return self.sampling(group, row, x, "upper") + self._shift_left(group, row, x)
 
-    def _shift_left(self, group: Integers, row: Integers, x: Integers) -> Floats:
+    def _shift_left(
+        self, group: Integers, row: Integers, x: Integers, rounding: float = ROUNDING
+    ) -> Floats:
         constants = formulas.take(self.arrays.constants, self._pick(group))
-        shift = formulas.reward_shift(constants, self.labels_left(group, row, x))
+        shift = formulas.reward_shift(constants, self.labels_left(group, row, x, rounding))
         return np.broadcast_to(np.asarray(shift, dtype=np.float64), x.shape)
 
     def exact(self, group: int, row: int, x: int) -> Candidate:
@@ -359,6 +370,10 @@ class TargetProblem(_Problem):
     def rise(self, group: Integers, row: Integers, x: Integers) -> Floats:
         """What the prompts and rollouts cost, rounded down."""
         return self.spend(group, row, x) * (1.0 - ROUNDING)
+
+    def rise_above(self, group: Integers, row: Integers, x: Integers) -> Floats:
+        """The same: of boxes flat to within rounding, the last corner is as good as any."""
+        return self.rise(group, row, x)
 
     def exact(self, group: int, row: int, x: int) -> Candidate:
         """The cost at exactly x prompts with the fewest labels that reach the target."""

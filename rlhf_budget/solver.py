@@ -75,6 +75,9 @@ class MonotoneProblem(Protocol):
     def rise(self, group: Integers, row: Integers, x: Integers) -> Floats:
         """The increasing part, or anything below it that increases too."""
 
+    def rise_above(self, group: Integers, row: Integers, x: Integers) -> Floats:
+        """The increasing part, or anything above it: where it meets ``rise``, both are flat."""
+
     def attainable(self, group: Integers, row: Integers, x: Integers) -> Floats:
         """The sum at a point, or a little above it: what ``exact`` will surely attain."""
 
@@ -128,7 +131,7 @@ def minimise(
         problem = incumbents.problem = problem.focused(boxes)
         group, single = boxes.group, boxes.row_low == boxes.row_high
         rise = problem.rise(group, boxes.row_low, boxes.low)
-        corner_rise = problem.rise(group, boxes.row_low, boxes.high)
+        corner_rise = problem.rise_above(group, boxes.row_low, boxes.high)
         lower = problem.fall(group, boxes.row_high, boxes.high) + rise
         promise = problem.attainable(group, boxes.row_low, boxes.high)
         incumbents.evaluations += 2 * np.bincount(group, minlength=groups)
