@@ -110,6 +110,10 @@ class Columns:
         name = field_column(field)
         return self._dialect.identifier(name) if name in self._types else "NULL"
 
+    def is_whole_number(self, field: Field) -> bool:
+        """Return whether the source's column holds whole numbers."""
+        return self._types.get(field_column(field), "").upper() in {"BIGINT", "INTEGER", "INT"}
+
     def text(self, field: Field) -> str:
         """Return the value as text, nested values as JSON."""
         raw = self.raw(field)
@@ -220,6 +224,8 @@ def _prompt(layout: Layout, columns: Columns) -> str:
         return "CAST(NULL AS STRING)"
     if layout.prompt.kind == "verl-uid":
         return _uid_part(layout, columns, "^(.*)_[0-9]+_[0-9]+$")
+    if columns.is_whole_number(layout.prompt):
+        return columns.raw(layout.prompt)
     text = columns.text(layout.prompt)
     return f"CASE WHEN length({text}) > {_LONGEST_KEY} THEN md5({text}) ELSE {text} END"
 

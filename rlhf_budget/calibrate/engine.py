@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 EngineName = Literal["duckdb", "spark"]
 
-MEMORY_LIMIT = "1500MB"
+MEMORY_LIMIT = "500MB"
 """What DuckDB may hold before it writes to disk."""
 
-_LARGEST_RECORD = 256 << 20
+_LARGEST_RECORD = 64 << 20
 """Longest JSON record that is read, in bytes."""
 
 

@@ -94,7 +94,7 @@ def normalised_frame(frame: Any, layout: Layout) -> nw.LazyFrame[Any]:
     if layout.policy is not None and layout.behaviour is not None:
         behaviour = _number(layout.policy) - _number(layout.behaviour)
     prompt = nw.col(layout.prompt.name) if layout.prompt else nw.lit("")
-    step = absent.cast(nw.Int64) if layout.step is None else nw.col(layout.step.name)
+    step = absent if layout.step is None else nw.col(layout.step.name)
     normalised = lazy.select(
         step.alias("step"),
         prompt.alias("prompt"),

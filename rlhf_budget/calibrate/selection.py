@@ -138,14 +138,10 @@ def _how_many(last_steps: str, available: int) -> int:
         number = float(text.removesuffix("%"))
     except ValueError:
         number = math.nan
-    if text.endswith("%"):
-        share = number / 100
-    elif number < 1:
-        share = number
-    elif number == math.floor(number):
+    if not text.endswith("%") and number >= 1 and number.is_integer():
         return min(int(number), available)
-    else:
-        share = math.nan
+    whole = 100 if text.endswith("%") else 1
+    share = number / whole if text.endswith("%") or number < 1 else math.nan
     if not 0 < share <= 1:
         raise CalibrationError(
             f"--last-steps: found {last_steps}; allowed: a share such as 20%, or a number of steps"
