@@ -145,9 +145,7 @@ def test_an_assumed_constant_shows_the_decision_at_both_ends() -> None:
         ["  at its low end", "1", "6,100", "40", "9,000"],
         ["  at its high end", "403.43", "infeasible", "", ""],
     ]
-    assert "The decision depends on reward_model.coverage: measure that first." in words(
-        make_plan()
-    )
+    assert "The decision depends on reward_model.coverage: measure it first." in words(make_plan())
 
 
 def test_zero_cost_and_zero_bound_divide_by_nothing() -> None:

@@ -126,17 +126,21 @@ def _print_plain(error: Exception) -> None:
 def _place(problem: Problem) -> tuple[str, str]:
     """Where a problem is, and what it is."""
     where = ":".join(str(part) for part in (problem.file, problem.line) if part is not None)
-    place = "  ".join(part for part in (where, problem.key) if part)
+    place = ": ".join(part for part in (where, problem.key) if part)
     return place, f"found {problem.found}; allowed: {problem.allowed}"
 
 
 def _print_lines(head: str, places: Sequence[tuple[str, str]]) -> None:
-    from rlhf_budget.report.layout import Span, clean
-    from rlhf_budget.report.terminal import write_lines
+    from rlhf_budget.report.layout import Span, wrap
+    from rlhf_budget.report.terminal import NARROWEST, stream_width, write_lines
 
-    first, *rest = head.splitlines() or [""]
-    lines: list[Line] = [(Span("error", "bold red"), Span(f": {clean(first)}"))]
-    lines += [(Span(f"  {clean(line)}"),) for line in rest]
+    # In a pipe a message stays on one line, for grep.
+    width = max(NARROWEST, stream_width(sys.stderr)) if sys.stderr.isatty() else sys.maxsize
+    first, *more = [line for text in f"error: {head}".splitlines() for line in wrap(text, width)]
+    start, rest = first[:5], first[5:]
+    lines: list[Line] = [(Span(start, "bold red"), Span(rest))]
+    lines += [(Span(line),) for line in more]
     for place, what in places:
-        lines += [(Span(f"  {clean(place)}", "bold"),), (Span(f"      {clean(what)}"),)]
+        lines += [(Span(line, "bold"),) for line in wrap(f"  {place}", width)]
+        lines += [(Span(line),) for line in wrap(f"      {what}", width)]
     write_lines(lines, sys.stderr)

@@ -280,7 +280,8 @@ def _stability(plan: Plan) -> str:
     moved = [entry.constant for entry in plan.assumed if _moves(plan, entry)]
     if not moved:
         return "The decision is nearly the same at both ends: measuring these can wait."
-    return f"The decision depends on {listing(moved)}: measure that first."
+    them = "it" if len(moved) == 1 else "them"
+    return f"The decision depends on {listing(moved)}: measure {them} first."
 
 
 def _moves(plan: Plan, entry: AssumedConstant) -> bool:

@@ -34,7 +34,7 @@ def show(document: Document, stream: IO[str], *, width: int | None = None) -> No
     width
         Columns; by default those of the terminal or of COLUMNS, and plenty for a pipe.
     """
-    width = max(NARROWEST, width or _width(stream))
+    width = max(NARROWEST, width or stream_width(stream))
     write_lines(layout(document, width), stream)
 
 
@@ -64,7 +64,7 @@ def make_console(stream: IO[str], *, width: int | None = None) -> Console:
     # Both sizes are given because Rich would take 80 columns for a dumb terminal.
     return QuietConsole(
         file=stream,
-        width=max(NARROWEST, width or _width(stream)),
+        width=max(NARROWEST, width or stream_width(stream)),
         height=25,
         highlight=False,
         markup=False,
@@ -73,7 +73,8 @@ def make_console(stream: IO[str], *, width: int | None = None) -> Console:
     )
 
 
-def _width(stream: IO[str]) -> int:
+def stream_width(stream: IO[str]) -> int:
+    """Columns of a stream: those of the terminal or of COLUMNS, and plenty for a pipe."""
     if stream.isatty() or os.environ.get("COLUMNS", "").isdigit():
         return shutil.get_terminal_size((80, 25)).columns
     return UNKNOWN_WIDTH
