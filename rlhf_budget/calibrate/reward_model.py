@@ -285,8 +285,8 @@ def _remark(curve: LearningCurve, runs: int | None) -> str:
     remark = f"measured from {min(counts):,.0f} to {max(counts):,.0f} labels"
     if runs == 1:
         remark += (
-            "; these are losses on one run's way, which the optimiser's schedule shapes too: "
-            "separate runs, one a number of labels, are better"
+            "; these are losses on one run's way, which is the optimiser's too: separate runs, one "
+            "a number of labels, are better"
         )
     return remark
 
