@@ -264,7 +264,8 @@ def _least_of_each(group: Integers, values: Floats) -> Integers:
     """Index of the least value within each group that occurs."""
     if group.size and group[0] == group[-1] and (group == group[0]).all():
         return np.array([int(np.argmin(values))])
-    order = np.lexsort((values, group))
-    first = np.ones(order.size, dtype=bool)
-    first[1:] = group[order][1:] != group[order][:-1]
-    return order[first]
+    least = np.full(int(group.max(initial=-1)) + 1, math.inf)
+    np.minimum.at(least, group, values)
+    candidates = np.flatnonzero(values == least[group])
+    _, first = np.unique(group[candidates], return_index=True)
+    return candidates[first]
