@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from rlhf_budget.calibrate.dialects import (
     DuckDBDialect,
@@ -23,13 +23,14 @@ from rlhf_budget.calibrate.dialects import (
 from rlhf_budget.errors import CalibrationError, FileAccessError, MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import narwhals as nw
 
     from rlhf_budget.calibrate.fields import Field, Layout
     from rlhf_budget.calibrate.files import Format, LogFile
 
+Result = TypeVar("Result")
 EngineName = Literal["duckdb", "spark"]
 
 MEMORY_LIMIT = "500MB"
@@ -133,8 +134,7 @@ class DuckDBEngine:
         query = " UNION ALL BY NAME ".join(selects)
         columnar = all(log.format == "parquet" for log in logs)
         what = "VIEW" if columnar else "TABLE"
-        with _duckdb_errors(logs):
-            self._connection.execute(f"CREATE {what} rollouts AS {query}")
+        self._run(logs, lambda: self._connection.execute(f"CREATE {what} rollouts AS {query}"))
         return nw.from_native(self._connection.table("rollouts")).lazy()
 
     def _select(
@@ -169,7 +169,7 @@ class DuckDBEngine:
 
     def fetch(self, frame: nw.LazyFrame[Any]) -> list[dict[str, Any]]:
         """Return the rows of a small result."""
-        return fetch_duckdb(frame.to_native())
+        return self._run((), lambda: fetch_duckdb(frame.to_native()))
 
     def keep(self, frame: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
         """Compute a frame once, into a table on disk."""
@@ -177,15 +177,24 @@ class DuckDBEngine:
 
         self._kept += 1
         name = f"kept_{self._kept}"
-        with _duckdb_errors(()):
-            frame.to_native().create(name)
+        self._run((), lambda: frame.to_native().create(name))
         return nw.from_native(self._connection.table(name)).lazy()
+
+    def _run(self, logs: Sequence[LogFile], work: Callable[[], Result]) -> Result:
+        """Run a query; once more with DuckDB's own limit where rows of megabytes need it."""
+        import duckdb
+
+        with _duckdb_errors(logs):
+            try:
+                return work()
+            except duckdb.OutOfMemoryException:
+                self._connection.execute("RESET memory_limit")
+                return work()
 
 
 def fetch_duckdb(relation: Any) -> list[dict[str, Any]]:
     """Return the rows of a DuckDB relation."""
-    with _duckdb_errors(()):
-        names, rows = list(relation.columns), relation.fetchall()
+    names, rows = list(relation.columns), relation.fetchall()
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 

@@ -184,6 +184,16 @@ def test_file_names_with_pattern_letters(tmp_path):
     assert calibrate(log).source.rows_read == 160
 
 
+def test_long_records_get_the_memory_they_need(tmp_path, monkeypatch):
+    from rlhf_budget.calibrate import engine
+
+    monkeypatch.setattr(engine, "MEMORY_LIMIT", "20MB")
+    log = tmp_path / "rows.jsonl"
+    row = '{"prompt_id": %d, "reward": %d, "output": "%s"}\n'
+    log.write_text("".join(row % (i // 4, i * i % 3, "z" * 300_000) for i in range(120)))
+    assert calibrate(log).source.rows_used == 120
+
+
 @pytest.mark.parametrize("text", ["0%", "101%", "x", "1.5", "-3", ""])
 def test_last_steps_must_be_a_share_or_a_number(tmp_path, text):
     log = tmp_path / "rows.jsonl"
