@@ -179,7 +179,8 @@ class _Fit:
     def residuals(self) -> tuple[Residual, ...]:
         left = self.money - self.design @ self.prices
         return tuple(
-            Residual(run.name, run.money, float(rest))
+            # What rounding leaves of an exact fit is no residual.
+            Residual(run.name, run.money, float(rest) if abs(rest) > 1e-12 * run.money else 0.0)
             for run, rest in zip(self.runs, left, strict=True)
         )
 
