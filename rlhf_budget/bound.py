@@ -327,6 +327,27 @@ def rollout_choices(limits: Limits) -> tuple[int, ...]:
     return tuple(range(allowed.min or 1, (allowed.max or 256) + 1))
 
 
+def sampling_and_clipping(
+    scenario: Scenario, constants: Constants, allocation: Allocation
+) -> tuple[float, float, float | None]:
+    """``S(n, K, τ)``, ``β·E(|ℓ| − τ)₊`` and ``P(|ℓ| > τ)``; τ is the best one where not given."""
+    s0, s1 = (
+        float(part)
+        for part in sampling_shape(
+            constants, float(allocation.prompts), float(allocation.rollouts_per_prompt)
+        )
+    )
+    β, R = scenario.objective.kl_coefficient, scenario.objective.reward_range
+    tail = scenario_tail(scenario)
+    if tail is None:
+        return s0 + R * s1, 0.0, None
+    τ = allocation.clip_threshold
+    if τ is None:
+        τ = best_clip_threshold(tail, s1, scenario.limits)
+    clipping, clipped_share = β * float(tail.excess(τ)), float(tail.survival(τ))
+    return s0 + (R + 2.0 * β * τ) * s1, clipping, clipped_share
+
+
 def evaluate(scenario: Scenario, allocation: Allocation) -> Bound:
     """Evaluate the bound at an allocation, whatever the limits and the budget say.
 
@@ -342,20 +363,8 @@ def evaluate(scenario: Scenario, allocation: Allocation) -> Bound:
     Bound
         Total and terms, in reward units.
     """
-    constants, tail = constants_of(scenario), scenario_tail(scenario)
-    s0, s1 = (
-        float(part)
-        for part in sampling_shape(
-            constants, float(allocation.prompts), float(allocation.rollouts_per_prompt)
-        )
-    )
-    β, R = scenario.objective.kl_coefficient, scenario.objective.reward_range
-    τ, clipping, clipped_share = 0.0, 0.0, None
-    if tail is not None:
-        chosen = allocation.clip_threshold
-        τ = best_clip_threshold(tail, s1, scenario.limits) if chosen is None else chosen
-        clipping, clipped_share = β * float(tail.excess(τ)), float(tail.survival(τ))
-    sampling = s0 + (R + 2.0 * β * τ) * s1
+    constants, R = constants_of(scenario), scenario.objective.reward_range
+    sampling, clipping, clipped_share = sampling_and_clipping(scenario, constants, allocation)
     m = float(allocation.labels)
     shift = float(reward_shift(constants, m))
     total = sampling + shift + clipping

@@ -70,7 +70,7 @@ class Case:
         coverage_from = 0 if c.label_kind == "behaviour" or c.coverage == 1.0 else first
         if c.label_kind == "current" and existing > 0 and c.coverage != 1.0:
             return labels
-        if float(formulas.reward_error(c, float(labels))) >= float(c.reward_range) ** 2:
+        if float(formulas.reward_error(c, float(labels))) >= np.square(c.reward_range):
             least = coverage_from
         elif c.error_scale == 0:
             least = max(first, coverage_from)
@@ -91,6 +91,11 @@ class Case:
     def shift(self, labels: int) -> float:
         """``ρ(m)``."""
         return float(formulas.reward_shift(self.constants, float(labels)))
+
+    def parts(self, prompts: int, rollouts_per_prompt: int) -> tuple[float, float]:
+        """``S`` and ``β·E(|ℓ| − τ)₊`` at the best τ: the two parts of ``G(n, K)``."""
+        here = formulas.Allocation(prompts, rollouts_per_prompt, 0, None)
+        return formulas.sampling_and_clipping(self.scenario, self.constants, here)[:2]
 
 
 def prepare(scenario: Scenario, *, with_budget: bool = True, dominated: bool = False) -> Case:
@@ -287,7 +292,7 @@ class _Problem:
             return None
         clip = case.scenario.limits.clip_threshold
         most_clip = math.inf if clip.max is None else clip.max
-        return penalty_table(case.tail, clip.min or 0.0, most_clip, least, most)
+        return penalty_table(case.tail, clip.min or 0.0, most_clip, least, most, table)
 
     def boxes(self) -> Boxes:
         """Every (K, n) within the limits, cut at the edge of the prompt pool."""
@@ -360,7 +365,8 @@ class TargetProblem(_Problem):
 
     def _label_cost(self, group: Integers, row: Integers, x: Integers, side: str) -> Floats:
         a, pick = self.arrays, self._pick(group)
-        room = self.targets[pick] - self.sampling(group, row, x, side)
+        rounding = 4.0 * ROUNDING if side == "lower" else 0.0
+        room = self.targets[pick] * (1.0 + rounding) - self.sampling(group, row, x, side)
         needed = labels_needed(
             formulas.take(a.constants, pick), room, a.least_labels[pick], a.most_labels[pick]
         )
@@ -378,29 +384,34 @@ class TargetProblem(_Problem):
     def exact(self, group: int, row: int, x: int) -> Candidate:
         """The cost at exactly x prompts with the fewest labels that reach the target."""
         case, K = self.cases[group], self.cases[group].rollouts[row]
-        room = float(self.targets[group]) - case.sampling(x, K)[0]
-        m = fewest_labels(case, room)
+        m = fewest_labels(case, x, K, float(self.targets[group]))
         if m is None:
             return WORST
         units = case.prices.spend(x, K) + case.prices.label * m
         return Candidate(case.prices.to_currency(units), (units, x, K, m))
 
 
-def fewest_labels(case: Case, room: float) -> int | None:
-    """The least m with ``ρ(m) ≤ room``, or None."""
+def fewest_labels(case: Case, prompts: int, rollouts_per_prompt: int, target: float) -> int | None:
+    """The least m whose bound, to the last digit as it is reported, is at most ``target``."""
+    sampling, clipping = case.parts(prompts, rollouts_per_prompt)
+
+    def reached(labels: int) -> bool:
+        return sampling + case.shift(labels) + clipping <= target
+
     low, high = case.labels
-    if case.shift(high) > room:
+    if not reached(high):
         return None
     constants = formulas.stack([case.constants])
     limits = np.array([float(low)]), np.array([float(high)])
+    room = target * (1.0 + 4.0 * ROUNDING) - sampling - clipping
     start = labels_needed(constants, np.array([room]), *limits)[0]
     low, step = (low if math.isinf(start) else int(start)), 1
-    while case.shift(min(low + step - 1, high)) > room:
+    while not reached(min(low + step - 1, high)):
         low, step = low + step, 2 * step
     high = min(low + step - 1, high)
     while low < high:
         middle = (low + high) // 2
-        if case.shift(middle) <= room:
+        if reached(middle):
             high = middle
         else:
             low = middle + 1

@@ -8,6 +8,7 @@ import numpy as np
 
 from rlhf_budget.bound import take
 from rlhf_budget.decisions import (
+    ROUNDING,
     BudgetProblem,
     Case,
     budget_problem,
@@ -89,10 +90,10 @@ class _Hull:
         most = case.prices.labels_affordable(n, K, case.labels[1])
         if most < case.labels[0]:
             return
-        G = case.sampling(n, K)[0]
-        if G + case.shift(most) > self._threshold:
+        sampling, clipping = case.parts(n, K)
+        if sampling + case.shift(most) + clipping > self._threshold:
             return
-        fewest = fewest_labels(case, self._threshold - G) if with_fewest else most
+        fewest = fewest_labels(case, n, K, self._threshold) if with_fewest else most
         low = most if fewest is None else min(fewest, most)
         self._least = np.minimum(self._least, [self._row_of[K], n, low])
         self._most = np.maximum(self._most, [self._row_of[K], n, most])
@@ -142,5 +143,5 @@ class _Hull:
         """Labels that a sampling part needs to be near-optimal, from below."""
         arrays = problem.arrays
         constants = take(arrays.constants, slice(None))
-        room = self._threshold - sampling
+        room = self._threshold * (1.0 + 4.0 * ROUNDING) - sampling
         return labels_needed(constants, room, arrays.least_labels, arrays.most_labels)

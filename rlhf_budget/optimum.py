@@ -162,7 +162,8 @@ def least_cost(scenario: Scenario, target: float, *, tolerance: float = TOLERANC
 
 
 def _check_reachable(case: Case, target: float) -> None:
-    at_caps = case.sampling(case.prompts[1], case.rollouts[-1])[0] + case.shift(case.labels[1])
+    sampling, clipping = case.parts(case.prompts[1], case.rollouts[-1])
+    at_caps = sampling + case.shift(case.labels[1]) + clipping
     least = infimum(case.scenario)
     if at_caps <= target:
         return
