@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from rlhf_budget.report.document import Document, Section
 
-LONGEST_LINE = 100
-"""Prose wider than this is hard to read."""
+LONGEST_LINE = 78
+"""Prose wider than this is hard to read, and breaks on the terminal that a pipe ends on."""
 NARROWEST_WORDS = 16
 """A column of words may be wrapped down to this width, or to its longest word."""
 GAP = 2
