@@ -212,7 +212,8 @@ def coverage(constants: Constants, m: Number) -> Number:
         return c.coverage + 0.0 * m
     labels = c.existing_labels + m
     share = m / np.where(labels > 0, labels, 1.0)
-    return c.coverage / np.sqrt(1.0 + share * (c.coverage - 1.0) * (c.coverage + 1.0))
+    # hypot, since the square of a coverage of e^{KL/2} overflows from 710 nats on.
+    return c.coverage / np.hypot(np.sqrt(1.0 - share), np.sqrt(share) * c.coverage)
 
 
 def reward_shift(constants: Constants, m: Number) -> Number:

@@ -68,12 +68,13 @@ class Case:
         existing = float(c.existing_labels)
         first = 0 if existing > 0 else 1
         coverage_from = 0 if c.label_kind == "behaviour" or c.coverage == 1.0 else first
-        if c.label_kind == "current" and existing > 0 and c.coverage != 1.0:
+        perfect = c.error_floor == 0 and c.error_scale == 0
+        if c.label_kind == "current" and existing > 0 and c.coverage != 1.0 and not perfect:
             return labels
         if float(formulas.reward_error(c, float(labels))) >= np.square(c.reward_range):
             least = coverage_from
         elif c.error_scale == 0:
-            least = max(first, coverage_from)
+            least = first
         else:
             return labels
         return min(labels, max(self.labels[0], least))
@@ -437,20 +438,21 @@ def labels_needed(constants: Constants, room: Floats, least: Floats, most: Float
     """
     c = constants
     fresh = c.label_kind == "current"
-    exceeded, room = room < 0.0, np.maximum(room, 0.0)
-    inflation = 1.0 if fresh else np.square(c.coverage)
-    square = np.square(room)
+    shift_at_least = formulas.reward_shift(c, least)
+    exceeded, room = room < 0.0, np.clip(room, 0.0, shift_at_least)
+    # Beyond 1e150, squares overflow; one fresh label already brings ρ far below.
+    square = np.square(np.minimum(room, 1e150) if fresh else room / c.coverage)
     old = square * (1.0 - c.coverage**-2.0) * c.existing_labels if fresh else 0.0 * room
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        spare = square - inflation * c.error_floor
+        spare = square - c.error_floor
         spare = spare + 4.0 * ROUNDING * square + 1e-300
-        count = _least_count(spare, inflation * c.error_scale, c.error_exponent, old)
+        count = _least_count(spare, c.error_scale, c.error_exponent, old)
         if fresh:
             above = square * (1.0 + 4.0 * ROUNDING) - np.square(c.reward_range)
             count = np.where(above > 0.0, np.fmin(count, old / above), count)
         count = np.ceil(count * (1.0 - 1e-12) - c.existing_labels - 1e-9)
     count = np.minimum(np.maximum(np.where(np.isnan(count), math.inf, count), least), most)
-    enough = formulas.reward_shift(c, least) <= room
+    enough = shift_at_least <= room
     unreachable = exceeded | (formulas.reward_shift(c, most) > room)
     return np.where(unreachable, math.inf, np.where(enough, least, count))
 
