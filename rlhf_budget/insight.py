@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rlhf_budget.binding import violations
 from rlhf_budget.bound import Allocation, evaluate
-from rlhf_budget.decisions import prepare
+from rlhf_budget.decisions import CAP, prepare
 from rlhf_budget.errors import RlhfBudgetError
 from rlhf_budget.optimum import TOLERANCE, Optimum, least_cost, optimise
 from rlhf_budget.results import Alternative, AssumedConstant, ClosedForm, CurrentPlan
@@ -135,7 +135,7 @@ def _no_rule(optimum: Optimum) -> str | None:
             "prompts of the owned pool cost less than new ones, so no single price holds",
         ),
         (
-            lambda: optimum.allocation.prompts == scenario.limits.prompts.max,
+            lambda: optimum.allocation.prompts in {scenario.limits.prompts.max, CAP},
             "the limit on prompts binds: K then grows with the budget",
         ),
         (

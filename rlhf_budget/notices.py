@@ -79,7 +79,8 @@ def _coverage_below_kl(optimum: Optimum) -> Notice | None:
 
 
 def _no_kl_estimate(optimum: Optimum) -> Notice | None:
-    if optimum.allocation.clip_threshold != 0.0:
+    limit = optimum.scenario.limits.clip_threshold.max
+    if optimum.allocation.clip_threshold != 0.0 or limit == 0.0:
         return None
     return Notice(
         "no-kl-estimate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rlhf_budget.binding import binding
@@ -55,8 +56,10 @@ def plan(
     748600
     """
     if target_bound is not None:
+        _require_finite(target_bound)
         return _surround(least_cost(scenario, target_bound, tolerance=tolerance), tolerance)
-    _require_budget(scenario)
+    if scenario.budget is None:
+        raise _missing_budget()
     return _surround(optimise(scenario, tolerance=tolerance), tolerance)
 
 
@@ -70,15 +73,22 @@ def plan_many(
     tuple
         For each scenario, in order, its certified optimum, or the error that :func:`plan` raises.
     """
-    for scenario in scenarios:
-        _require_budget(scenario)
-    return optimise_many(scenarios, tolerance=tolerance)
+    funded = [scenario for scenario in scenarios if scenario.budget is not None]
+    outcomes = iter(optimise_many(funded, tolerance=tolerance))
+    return tuple(
+        _missing_budget() if scenario.budget is None else next(outcomes) for scenario in scenarios
+    )
 
 
-def _require_budget(scenario: Scenario) -> None:
-    if scenario.budget is None:
-        missing = Problem("budget", "nothing", "a positive amount of money, or a target bound")
-        raise ScenarioError((missing,))
+def _require_finite(target_bound: float) -> None:
+    if not math.isfinite(target_bound):
+        wrong = Problem("target_bound", str(target_bound), "a finite number of reward units")
+        raise ScenarioError((wrong,))
+
+
+def _missing_budget() -> ScenarioError:
+    missing = Problem("budget", "nothing", "a positive amount of money, or a target bound")
+    return ScenarioError((missing,))
 
 
 def _surround(optimum: Optimum, tolerance: float) -> Plan:
