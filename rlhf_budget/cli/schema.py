@@ -21,6 +21,9 @@ class Subject(StrEnum):
 
     SCENARIO = "scenario"
     PLAN = "plan"
+    COMPARE = "compare"
+    CHECK = "check"
+    SWEEP = "sweep"
     CALIBRATE = "calibrate"
     SIMULATE = "simulate"
 
@@ -28,6 +31,9 @@ class Subject(StrEnum):
 _SCHEMAS = {
     Subject.SCENARIO: ("rlhf_budget.scenario.schema", "scenario_schema"),
     Subject.PLAN: ("rlhf_budget.report.schema", "plan_schema"),
+    Subject.COMPARE: ("rlhf_budget.report.several_schema", "compare_schema"),
+    Subject.CHECK: ("rlhf_budget.report.several_schema", "check_schema"),
+    Subject.SWEEP: ("rlhf_budget.report.several_schema", "sweep_schema"),
     Subject.CALIBRATE: ("rlhf_budget.calibrate.schema", "calibrate_schema"),
     Subject.SIMULATE: ("rlhf_budget.simulation.schema", "simulate_schema"),
 }

@@ -189,7 +189,7 @@ def _slopes(altair: Any, sweep: Sweep) -> Any:
         if point.marginal.bound_per_currency < 0
     ]
     currency = sweep.scenario.currency
-    slopes = [row["slope"] for row in rows]
+    slopes = [float(row["slope"]) for row in rows]
     is_log = bool(slopes) and _spreads(slopes)
     vertical = altair.Y(
         "slope:Q",
