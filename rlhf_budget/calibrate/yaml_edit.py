@@ -150,7 +150,7 @@ class _Edits:
         alias = self._alias(key_node, value_node)
         if alias is not None:
             self.parts.append((*alias, _inline(wanted)))
-        elif isinstance(present, dict) and isinstance(wanted, dict) and value_node.value:
+        elif _filled(present) and _filled(wanted):
             self.mapping(value_node, present, wanted)
         elif _kind(value_node) == "scalar" or value_node.flow_style:
             start, end = self._span(key_node, value_node)
@@ -198,6 +198,10 @@ class _Edits:
         if position > 0 and self.text[position - 1] == "\n":
             return position
         return min(self._line_end(position) + 1, len(self.text))
+
+
+def _filled(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value)
 
 
 def _block(key: str, value: Any, *, nested: bool) -> list[str]:

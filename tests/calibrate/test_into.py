@@ -167,6 +167,7 @@ def test_missing_sections_are_added_at_the_end(tmp_path):
         ("a:\n", {"a": 1}, "a: 1\n"),
         ("a: # why\n  b: 1\n  c: 2 # two\nd: 3\n", {"a": 7, "d": 3}, "a: 7  # why\nd: 3\n"),
         ("a: {b: 1_000, c: 2}\n", {"a": {"b": 1000, "d": 4}}, "a: {b: 1_000, d: 4}\n"),
+        ("a:\n  b: 1 # one\nc: 2\n", {"a": {}, "c": 2}, "a: {}\nc: 2\n"),
         ("a: {}\n", {"a": {"b": 1}}, "a: {b: 1}\n"),
         ("a: [1,\n  2]  # l\nb: 1\n", {"a": [3], "b": 1}, "a: [3]  # l\nb: 1\n"),
         ("a: &x 5\nb: *x # c\n", {"a": 5, "b": 6}, "a: &x 5\nb: 6 # c\n"),
