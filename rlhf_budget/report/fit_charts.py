@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlhf_budget import tails
 from rlhf_budget.calibrate.learning_curve import curve_band
 from rlhf_budget.calibrate.reward_model import RewardModelConstants
 from rlhf_budget.calibrate.rollouts import RolloutConstants
 from rlhf_budget.errors import CalibrationError, FileAccessError, MissingExtraError
 from rlhf_budget.report.data import write_whole
+from rlhf_budget.tails import make_tail
 
 if TYPE_CHECKING:
     from rlhf_budget.calibrate.estimates import Calibration
@@ -165,8 +165,7 @@ def _family_label(fit: Any) -> str:
 
 
 def _family_rows(fit: Any, nats: Any, least: float) -> list[dict[str, Any]]:
-    kinds = {kind.family: kind for kind in vars(tails).values() if hasattr(kind, "family")}
-    law = kinds[fit.family](**dict(fit.parameters))
+    law = make_tail(fit.family, **dict(fit.parameters))
     shares = np.asarray(law.survival(nats), dtype=float)
     chosen = "yes" if fit.chosen else "no"
     return [

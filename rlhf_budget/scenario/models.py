@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rlhf_budget.errors import Problem, ScenarioError
 from rlhf_budget.scenario.layers import read_written
@@ -148,145 +148,44 @@ class RewardModel(Section):
 
 @dataclass(frozen=True)
 class LogRatio(Section):
-    """Law of the log-ratio of policy and reference on whole responses, one class per family."""
+    """Law of the log-ratio of policy and reference on whole responses.
 
-    family: ClassVar[str]
-    """Name in ``log_ratio.family``."""
+    The fields that its family does not have are None.
+    """
+
+    family: str
+    """Name of the family, as in ``rlhf_budget.tails.FAMILIES``."""
+    kl: float | None = None
+    """Gaussian: mean of the log-ratio, nats per sequence."""
+    std: float | None = None
+    """Gaussian: standard deviation, nats; None stands for ``sqrt(2 kl)``."""
+    mean: float | None = None
+    """Exponential: mean of the magnitude, nats."""
+    shape: float | None = None
+    """Gamma, weibull, lomax: no unit."""
+    scale: float | None = None
+    """Half_normal, gamma, weibull, lomax: nats."""
+    mu: float | None = None
+    """Lognormal: mean of ``ln |l|``, ln nats."""
+    sigma: float | None = None
+    """Lognormal: standard deviation of ``ln |l|``, ln nats."""
+    samples: tuple[float, ...] | None = field(default=None, repr=False)
+    """Empirical: nats per sequence."""
 
     @cached_property
     def cached_tail(self) -> Tail:
         """The tail, made once; callers use ``tail()``."""
-        return self._new_tail()
+        from rlhf_budget.tails import make_tail  # noqa: PLC0415 - reading a scenario needs no tails
+
+        names = [entry.name for entry in fields(self) if entry.name != "family"]
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.family == "gaussian" and self.std is None:
+            given["std"] = math.sqrt(2.0 * given["kl"])
+        return make_tail(self.family, **given)
 
     def tail(self) -> Tail:
         """Return the law of ``|l|``, in nats."""
         return self.cached_tail
-
-    def _new_tail(self) -> Tail:
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class GaussianLogRatio(LogRatio):
-    """A normal log-ratio."""
-
-    family: ClassVar[str] = "gaussian"
-    kl: float
-    """Mean, nats per sequence."""
-    std: float | None = None
-    """Standard deviation, nats; None stands for ``sqrt(2 kl)``."""
-
-    def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - reading a scenario needs no tails
-
-        std = math.sqrt(2 * self.kl) if self.std is None else self.std
-        return tails.Gaussian(kl=self.kl, std=std)
-
-
-@dataclass(frozen=True)
-class ExponentialLogRatio(LogRatio):
-    """An exponential absolute log-ratio."""
-
-    family: ClassVar[str] = "exponential"
-    mean: float
-    """Nats."""
-
-    def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - as above
-
-        return tails.Exponential(mean=self.mean)
-
-
-@dataclass(frozen=True)
-class HalfNormalLogRatio(LogRatio):
-    """A folded normal log-ratio of mean 0."""
-
-    family: ClassVar[str] = "half_normal"
-    scale: float
-    """Nats."""
-
-    def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - as above
-
-        return tails.HalfNormal(scale=self.scale)
-
-
-@dataclass(frozen=True)
-class GammaLogRatio(LogRatio):
-    """A gamma absolute log-ratio."""
-
-    family: ClassVar[str] = "gamma"
-    shape: float
-    """No unit."""
-    scale: float
-    """Nats."""
-
-    def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - as above
-
-        return tails.Gamma(shape=self.shape, scale=self.scale)
-
-
-@dataclass(frozen=True)
-class WeibullLogRatio(LogRatio):
-    """A Weibull absolute log-ratio."""
-
-    family: ClassVar[str] = "weibull"
-    shape: float
-    """No unit."""
-    scale: float
-    """Nats."""
-
-    def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - as above
-
-        return tails.Weibull(shape=self.shape, scale=self.scale)
-
-
-@dataclass(frozen=True)
-class LogNormalLogRatio(LogRatio):
-    """A lognormal absolute log-ratio."""
-
-    family: ClassVar[str] = "lognormal"
-    mu: float
-    """Mean of ``ln |l|``, ln nats."""
-    sigma: float
-    """Standard deviation of ``ln |l|``, ln nats."""
-
-    def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - as above
-
-        return tails.LogNormal(mu=self.mu, sigma=self.sigma)
-
-
-@dataclass(frozen=True)
-class LomaxLogRatio(LogRatio):
-    """A Lomax (shifted Pareto) absolute log-ratio."""
-
-    family: ClassVar[str] = "lomax"
-    shape: float
-    """No unit, above 1."""
-    scale: float
-    """Nats."""
-
-    def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - as above
-
-        return tails.Lomax(shape=self.shape, scale=self.scale)
-
-
-@dataclass(frozen=True)
-class EmpiricalLogRatio(LogRatio):
-    """Observed log-ratios, each with the same weight."""
-
-    family: ClassVar[str] = "empirical"
-    samples: tuple[float, ...] = field(repr=False)
-    """Nats per sequence."""
-
-    def _new_tail(self) -> Tail:
-        from rlhf_budget import tails  # noqa: PLC0415 - as above
-
-        return tails.Empirical(self.samples)
 
 
 @dataclass(frozen=True)
@@ -347,21 +246,6 @@ class CurrentAllocation(Section):
     """A count."""
     clip_threshold: float | None = None
     """Nats; None stands for the best for the other three."""
-
-
-_FAMILIES: Final[dict[str, type[LogRatio]]] = {
-    law.family: law
-    for law in (
-        GaussianLogRatio,
-        ExponentialLogRatio,
-        HalfNormalLogRatio,
-        GammaLogRatio,
-        WeibullLogRatio,
-        LogNormalLogRatio,
-        LomaxLogRatio,
-        EmpiricalLogRatio,
-    )
-}
 
 
 @dataclass(frozen=True, init=False)
@@ -546,10 +430,7 @@ def _reward_model(values: dict[str, Any] | Literal["verifiable"]) -> Any:
 
 
 def _log_ratio(values: dict[str, Any] | None) -> LogRatio | None:
-    if values is None:
-        return None
-    constants = {name: value for name, value in values.items() if name != "family"}
-    return _FAMILIES[values["family"]](**constants)
+    return None if values is None else LogRatio(**values)
 
 
 def _limits(values: dict[str, Any]) -> Limits:

@@ -59,7 +59,7 @@ def plain(value: Any) -> Any:
 
 def _plain_section(section: Any) -> dict[str, Any]:
     """Return a section of a resolved scenario as it could be written, absent keys left out."""
-    values = {"family": section.family} if hasattr(section, "family") else {}
+    values = {}
     for each in fields(section):
         entry = getattr(section, each.name)
         if each.compare and entry is not None:

@@ -230,7 +230,7 @@ def test_the_standard_deviation_of_a_gaussian():
 def test_a_short_repr():
     assert repr(scenario()) == "Scenario('scenario', budget=50000.0, currency='USD')"
     many = load_scenario(replaced("log_ratio", {"family": "empirical", "samples": [1.0] * 999}))
-    assert repr(many.log_ratio) == "EmpiricalLogRatio()"
+    assert "samples" not in repr(many.log_ratio)
 
 
 def test_loading_imports_nothing_heavy():
