@@ -16,9 +16,8 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.optimize import NonlinearConstraint, differential_evolution, minimize
@@ -26,6 +25,9 @@ from scipy.optimize import NonlinearConstraint, differential_evolution, minimize
 from rlhf_budget import Allocation, Scenario, evaluate, load_scenario, plan
 from rlhf_budget.bound import constants_of, scenario_tail
 from rlhf_budget.optimum import optimise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CASES = Path(__file__).parents[1] / "tests" / "reference" / "cases.json"
 DEFAULT = ("written-prompts", "exponential-tail", "lomax-tail", "fresh-labels", "bernstein")

@@ -52,9 +52,9 @@ def binding_many(
 def _costly(gains: dict[str, float]) -> tuple[str, ...]:
     """Limits that cost more than rounding; of a fixed decision's two ends, the one that matters."""
     best: dict[str, str] = {}
-    for key in gains:
+    for key, gain in gains.items():
         decision = key.rpartition(".")[0]
-        if gains[key] > gains.get(best.get(decision, ""), SMALLEST_GAIN):
+        if gain > gains.get(best.get(decision, ""), SMALLEST_GAIN):
             best[decision] = key
     return tuple(key for key in gains if best.get(key.rpartition(".")[0]) == key)
 
@@ -108,7 +108,7 @@ def violations(limits: Limits, a: Allocation) -> tuple[str, ...]:
     """Key paths of the limits that an allocation breaks."""
     K = limits.rollouts_per_prompt
     outside: list[str] = []
-    spans = [
+    spans: list[tuple[str, float | None, float | None, float | None]] = [
         ("prompts", a.prompts, limits.prompts.min, limits.prompts.max),
         ("labels", a.labels, limits.labels.min, limits.labels.max),
         ("clip_threshold", a.clip_threshold, limits.clip_threshold.min, limits.clip_threshold.max),

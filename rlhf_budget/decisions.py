@@ -264,7 +264,8 @@ class _Problem:
             most = np.where(left >= each * pool, beyond, left / each)
         most = np.where(np.isnan(most), math.inf, most)
         most = np.minimum(np.floor(most * (1.0 + 4.0 * ROUNDING)), a.most_prompts[pick])
-        return np.maximum(np.broadcast_to(most, row.shape), 0.0).astype(np.int64)
+        reached: Integers = np.maximum(np.broadcast_to(most, row.shape), 0.0).astype(np.int64)
+        return reached
 
     def focused(self, boxes: Boxes) -> Self:
         """Rebuild the chord tables whose live ranges of s have shrunk by a third."""

@@ -31,7 +31,8 @@ def _walk(path: str, value: Any) -> Iterator[tuple[str, float]]:
 
 def with_leaf(scenario: Scenario, path: str, value: float) -> Scenario:
     """Return a copy with one constant changed, unvalidated: for derivatives at legal values."""
-    return _changed(scenario, path.split("."), value)
+    changed: Scenario = _changed(scenario, path.split("."), value)
+    return changed
 
 
 def _changed(model: Any, keys: list[str], value: float) -> Any:

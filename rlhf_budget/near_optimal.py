@@ -105,11 +105,11 @@ class _Hull:
         boxes = boxes.select(near)
         fewest = self._labels_needed(problem, lower[near])
         most = problem.labels_left(boxes.group, boxes.row_low, boxes.low)
-        least = np.stack((boxes.row_low, boxes.low, fewest))
-        furthest = np.stack((boxes.row_high, boxes.high, most))
+        least = _columns(boxes.row_low, boxes.low, fewest)
+        furthest = _columns(boxes.row_high, boxes.high, most)
         for row, x in ((boxes.row_low, boxes.high), (boxes.row_low, boxes.low)):
-            beyond = np.flatnonzero(self._beyond(least, furthest))
-            self._widen(problem, boxes.group[beyond], row[beyond], x[beyond])
+            out = self._beyond(least, furthest)
+            self._widen(problem, boxes.group[out], row[out], x[out])
         beyond = self._beyond(least, furthest)
         unit = (boxes.row_low == boxes.row_high) & (boxes.low == boxes.high)
         for at in np.flatnonzero(unit & beyond):
@@ -118,8 +118,8 @@ class _Hull:
 
     def _beyond(self, least: Floats, most: Floats) -> NDArray[np.bool_]:
         """Which points or boxes reach beyond the hull; both of shape (3, points): K, n, m."""
-        outside: NDArray[np.bool_] = (least < self._least[:, None]) | (most > self._most[:, None])
-        return outside.any(axis=0)
+        outside = (least < self._least[:, None]) | (most > self._most[:, None])
+        return np.asarray(outside.any(axis=0), dtype=np.bool_)
 
     def _widen(self, problem: BudgetProblem, group: Integers, row: Integers, x: Integers) -> None:
         """Include the points that are surely near-optimal and stand furthest out."""
@@ -128,8 +128,8 @@ class _Hull:
         if not near.any():
             return
         group, row, x, upper = group[near], row[near], x[near], upper[near]
-        least = np.stack((row, x, self._labels_needed(problem, upper)))
-        most = np.stack((row, x, problem.labels_left(group, row, x)))
+        least = _columns(row, x, self._labels_needed(problem, upper))
+        most = _columns(row, x, problem.labels_left(group, row, x))
         out = {(int(least[axis].argmin()), axis, -1) for axis in range(3)}
         out |= {(int(most[axis].argmax()), axis, 1) for axis in range(3)}
         for at, axis, side in sorted(out):
@@ -145,3 +145,8 @@ class _Hull:
         constants = take(arrays.constants, slice(None))
         room = self._threshold * (1.0 + 4.0 * ROUNDING) - sampling
         return labels_needed(constants, room, arrays.least_labels, arrays.most_labels)
+
+
+def _columns(row: Integers, x: Integers, labels: Floats) -> Floats:
+    """Stack K (as a row), n and m as floats, shape (3, points)."""
+    return np.stack((row, x, labels)).astype(np.float64)

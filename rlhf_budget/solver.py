@@ -196,9 +196,9 @@ def _spent(
     np.minimum.at(least, group, lower)
     proved = least >= incumbents.value * (1.0 - tolerance)
     costly = incumbents.evaluations > CHEAP_EVALUATIONS
-    return (proved & costly) | (
-        incumbents.evaluations.sum() > MOST_EVALUATIONS * incumbents.value.size
-    )
+    far_too_many = incumbents.evaluations.sum() > MOST_EVALUATIONS * incumbents.value.size
+    spent: NDArray[np.bool_] = (proved & costly) | bool(far_too_many)
+    return spent
 
 
 def refine(boxes: Boxes) -> Boxes:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import re
 import runpy
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from rlhf_budget.cli.app import COMMANDS
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from rlhf_budget.marginal import marginal, sensitivity
 from rlhf_budget.optimum import optimise
 
 CASES = json.loads((Path(__file__).parent / "reference" / "cases.json").read_text())
-SMOOTH = [case for case in CASES if case["scenario"]["name"] not in {"tiny-budget"}]
+SMOOTH = [case for case in CASES if case["scenario"]["name"] != "tiny-budget"]
 
 
 def total(scenario: Scenario) -> float:
