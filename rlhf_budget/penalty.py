@@ -103,8 +103,8 @@ def _grid(tail: Tail, low: Floats, high: Floats) -> Floats:
     knots = max(LEAST_KNOTS, KNOTS // low.size)
     magnitudes = getattr(tail, "magnitudes", None)
     if magnitudes is not None:
-        first, last = np.searchsorted(magnitudes, [low.min(), high.max()])
-        atoms: Floats = magnitudes[first : last + 1]
+        first = magnitudes.searchsorted(low.min())
+        atoms: Floats = magnitudes[first : magnitudes.searchsorted(high.max(), side="right")]
         most = 8 * knots * low.size
         return atoms if atoms.size <= most else atoms[:: math.ceil(atoms.size / most)]
     wide = low < high
