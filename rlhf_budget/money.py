@@ -114,7 +114,7 @@ class Prices:
         try:
             return float(Fraction(units, self.denominator))
         except OverflowError:
-            return math.copysign(sys.float_info.max, units)
+            return sys.float_info.max if units > 0 else -sys.float_info.max
 
     def to_currency_above(self, units: int) -> float:
         """The least float that is not below ``units``: a budget that surely suffices."""

@@ -234,7 +234,7 @@ def _edges(low: Integers, high: Integers, parts: int) -> Integers:
     share = _SHARES[parts]
     ratio = (high + 1.0) / np.maximum(low, 1.0)
     even = low + (high + 1.0 - low) * share
-    wide = ratio > 2.0
+    wide = (ratio > 2.0) & (low > 0)
     edges = np.where(wide, low * ratio**share, even) if wide.any() else even
     edges = np.ceil(edges - 1e-9).astype(np.int64)
     edges[0], edges[-1] = low, high + 1
