@@ -36,7 +36,6 @@ LOG_RATIO_FEATURES = (
     "log_ratio_sum",
     "log_ratio_square",
     "log_ratio_magnitude",
-    "log_ratio_magnitude_square",
     *(f"above_{index}" for index in range(THRESHOLDS)),
 )
 TOKEN_FEATURES = ("tokens_n", "tokens_sum")
@@ -211,8 +210,9 @@ def group_table(
 
     prepared = rows.with_columns(
         row=nw.lit(1),
-        at_low=nw.when(nw.col("reward") == settings.low).then(1).otherwise(0),
-        at_high=nw.when(nw.col("reward") == settings.high).then(1).otherwise(0),
+        inside=nw.when((nw.col("reward") > settings.low) & (nw.col("reward") < settings.high))
+        .then(1)
+        .otherwise(0),
     )
     aggregates = [
         nw.col("row").sum(),
@@ -220,8 +220,7 @@ def group_table(
         nw.col("reward").var().alias("reward_var"),
         nw.col("reward").min().alias("reward_low"),
         nw.col("reward").max().alias("reward_high"),
-        nw.col("at_low").sum(),
-        nw.col("at_high").sum(),
+        nw.col("inside").sum(),
     ]
     if "log_ratio" in present:
         prepared = _with_log_ratio_columns(prepared, settings)
@@ -253,7 +252,6 @@ def _with_log_ratio_columns(rows: nw.LazyFrame[Any], settings: GroupSettings) ->
         log_ratio_sum=log_ratio,
         log_ratio_square=centred * centred,
         log_ratio_magnitude=log_ratio.abs(),
-        log_ratio_magnitude_square=log_ratio * log_ratio,
         objective=nw.col("reward") - settings.kl_coefficient * log_ratio,
         **above,
     )
@@ -272,7 +270,6 @@ def group_totals(groups: nw.LazyFrame[Any], settings: GroupSettings, engine: Eng
         equal=flag(several & (nw.col("reward_low") == nw.col("reward_high"))),
         lowest=flag(nw.col("reward_low") == settings.low),
         highest=flag(nw.col("reward_high") == settings.high),
-        between=nw.col("row") - nw.col("at_low") - nw.col("at_high"),
         distance=(nw.col("reward_mean") - settings.centre).abs(),
         group=nw.lit(1),
     ).select(
@@ -284,7 +281,7 @@ def group_totals(groups: nw.LazyFrame[Any], settings: GroupSettings, engine: Eng
         nw.col("several").sum(),
         nw.col("lowest").sum(),
         nw.col("highest").sum(),
-        nw.col("between").sum(),
+        nw.col("inside").sum(),
         nw.col("distance").max(),
     )
     record = engine.fetch(table)[0]
@@ -297,7 +294,7 @@ def group_totals(groups: nw.LazyFrame[Any], settings: GroupSettings, engine: Eng
         several=int(record["several"]),
         at_lowest=int(record["lowest"]),
         at_highest=int(record["highest"]),
-        two_valued=settings.high > settings.low and int(record["between"]) == 0,
+        two_valued=settings.high > settings.low and int(record["inside"]) == 0,
         group_mean_spread=_number(record["distance"]),
     )
 
@@ -329,8 +326,9 @@ def prompt_moments(
     if "behaviour" in present:
         blocks["behaviour"] = BEHAVIOUR_FEATURES
     names = [name for block in blocks.values() for name in block]
-    per_prompt = featured.group_by("prompt").agg(*(nw.col(name).sum() for name in names))
-    per_prompt = per_prompt.with_columns(
+    if _prompts_come_back(groups, engine):
+        featured = featured.group_by("prompt").agg(*(nw.col(name).sum() for name in names))
+    per_prompt = featured.with_columns(
         nw.lit(1).alias("prompts"), *(nw.col(name).cast(nw.Float64) for name in names)
     )
     pairs = [
@@ -347,6 +345,15 @@ def prompt_moments(
         )
     )[0]
     return {key: _moments(block, record) for key, block in blocks.items()}
+
+
+def _prompts_come_back(groups: nw.LazyFrame[Any], engine: Engine) -> bool:
+    """Return whether a prompt has several groups; summing per prompt costs much where none has."""
+    import narwhals as nw
+
+    # Counted by groups, which an engine can spill to disk, not by distinct values, which it cannot.
+    counted = groups.with_columns(group=nw.lit(1)).group_by("prompt").agg(nw.col("group").sum())
+    return int(engine.fetch(counted.select(nw.col("group").max()))[0]["group"]) > 1
 
 
 def _moments(names: tuple[str, ...], record: dict[str, Any]) -> Moments:

@@ -26,6 +26,7 @@ _GROUPS_AT_AN_END = 3
 _UNSTABLE_RATIO = 1.5
 _LARGE_STEP = 10.0
 _OFF_POLICY = 0.5
+_POOR_FIT = 0.1
 _NATS = "nats per sequence"
 
 
@@ -233,9 +234,9 @@ def tail_evidence(evidence: Evidence) -> TailEvidence | None:
     rows = moments.sums[0]
     centred = kl - evidence.settings.log_ratio_centre
     deviation = math.sqrt(max(moments.sums[2] / rows - centred**2, 0.0))
-    effect = _magnitude_effect(moments, histogram)
+    effect = _magnitude_effect(moments, histogram, kl**2 + deviation**2)
     fits = fit_tails(histogram, kl, deviation, effect)
-    shares = tail_summary.design_effects(moments, tuple(range(5, 5 + aggregates.THRESHOLDS)))
+    shares = tail_summary.design_effects(moments, tuple(range(4, 4 + aggregates.THRESHOLDS)))
     summary = TailSummary(histogram, fits, shares, evidence.level)
     problem = _kl_problem(evidence, kl, interval)
     status: Status = "unreliable" if problem else "estimated"
@@ -291,13 +292,15 @@ def _kl_problem(evidence: Evidence, kl: float, interval: tuple[float, float]) ->
     return None
 
 
-def _magnitude_effect(moments: Moments, histogram: LogHistogram) -> float:
+def _magnitude_effect(moments: Moments, histogram: LogHistogram, square: float) -> float:
+    """Return the design effect of the mean of ``|l|``, whose mean square is ``square``."""
+
     def mean(sums: Sums) -> Sums:
         return np.array([sums[3] / sums[0]])
 
     _, covariance = linearise(moments, mean)
     rows = moments.sums[0]
-    row_variance = moments.sums[4] / rows - histogram.mean**2
+    row_variance = square - histogram.mean**2
     return tail_summary.effect_of(float(covariance[0, 0]), row_variance, rows)
 
 
@@ -329,10 +332,19 @@ def _field_estimates(
                 interval if known and math.isfinite(interval[1]) else None,
                 f"maximum-likelihood-{fit.family}",
                 samples,
-                problem,
+                problem or _poor_fit(fit),
             )
         )
     return tuple(found)
+
+
+def _poor_fit(fit: TailFit) -> str | None:
+    if fit.ks_distance <= _POOR_FIT:
+        return None
+    return (
+        f"the best family is still {fit.ks_distance:.2f} away from the logs (Kolmogorov-Smirnov):"
+        " consider family empirical with samples of the log-ratio"
+    )
 
 
 def logged_kl_estimate(
