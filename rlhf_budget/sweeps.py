@@ -309,7 +309,7 @@ def spaced(
     if chosen == "log" and low <= 0:
         raise ValueError(f"a log scale needs ends above 0, not {low:g}: use --scale linear.")
     space = np.geomspace if chosen == "log" else np.linspace
-    values = [float(value) for value in space(low, high, points)]
+    values = [float(value) for value in space(low, high, points if low < high else 1)]
     values[0], values[-1] = low, high
     if _must_be_whole(key):
         values = [float(round(value)) for value in values]
