@@ -117,9 +117,9 @@ class Prices:
             return sys.float_info.max if units > 0 else -sys.float_info.max
 
     def to_currency_above(self, units: int) -> float:
-        """The least float that is not below ``units``: a budget that surely suffices."""
+        """The least float that is written as at least ``units``: a budget that surely suffices."""
         amount = self.to_currency(units)
-        if Fraction(amount) < Fraction(units, self.denominator):
+        if exact(amount) < Fraction(units, self.denominator):
             return math.nextafter(amount, math.inf)
         return amount
 

@@ -103,6 +103,7 @@ def test_a_budget_read_from_the_report_suffices() -> None:
     assert Fraction(third.to_currency_above(10)) >= Fraction(10, 3)
     assert math.nextafter(third.to_currency_above(10), 0) <= Fraction(10, 3)
     assert third.to_currency_above(9) == 3.0
+    assert Prices(100, 1, 0, 0, 0, 0, 1, 0).to_currency_above(502) == 5.02
 
 
 def test_money_beyond_floats_is_the_largest_float() -> None:
