@@ -108,7 +108,8 @@ class DuckDBEngine:
         import duckdb
 
         self._connection = duckdb.connect(str(folder / "rows.duckdb"))
-        self._connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        settings = self._connection.execute("SELECT current_setting('memory_limit')").fetchall()
+        self._generous_limit = str(settings[0][0])
         self._connection.execute(f"SET temp_directory = {quoted(str(folder / 'spill'))}")
         self._connection.execute("SET preserve_insertion_order = false")
         self._kept = 0
@@ -134,7 +135,10 @@ class DuckDBEngine:
         query = " UNION ALL BY NAME ".join(selects)
         columnar = all(log.format == "parquet" for log in logs)
         what = "VIEW" if columnar else "TABLE"
-        self._run(logs, lambda: self._connection.execute(f"CREATE {what} rollouts AS {query}"))
+        # Parsing keeps a few buffers as long as the longest record, whatever the number of rows.
+        with _duckdb_errors(logs):
+            self._connection.execute(f"CREATE {what} rollouts AS {query}")
+        self._limit_memory(MEMORY_LIMIT)
         return nw.from_native(self._connection.table("rollouts")).lazy()
 
     def _select(
@@ -169,7 +173,7 @@ class DuckDBEngine:
 
     def fetch(self, frame: nw.LazyFrame[Any]) -> list[dict[str, Any]]:
         """Return the rows of a small result."""
-        return self._run((), lambda: fetch_duckdb(frame.to_native()))
+        return self._run(lambda: fetch_duckdb(frame.to_native()))
 
     def keep(self, frame: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
         """Compute a frame once, into a table on disk."""
@@ -177,18 +181,21 @@ class DuckDBEngine:
 
         self._kept += 1
         name = f"kept_{self._kept}"
-        self._run((), lambda: frame.to_native().create(name))
+        self._run(lambda: frame.to_native().create(name))
         return nw.from_native(self._connection.table(name)).lazy()
 
-    def _run(self, logs: Sequence[LogFile], work: Callable[[], Result]) -> Result:
+    def _limit_memory(self, limit: str) -> None:
+        self._connection.execute(f"SET memory_limit = {quoted(limit)}")
+
+    def _run(self, work: Callable[[], Result]) -> Result:
         """Run a query; once more with DuckDB's own limit where rows of megabytes need it."""
         import duckdb
 
-        with _duckdb_errors(logs):
+        with _duckdb_errors(()):
             try:
                 return work()
             except duckdb.OutOfMemoryException:
-                self._connection.execute("RESET memory_limit")
+                self._limit_memory(self._generous_limit)
                 return work()
 
 
