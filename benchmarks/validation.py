@@ -354,12 +354,7 @@ def picture_of_looseness(grid: Grid) -> None:
             title="bound / 95 % quantile of the error",
         ),
         color=alt.Color("bound:N", title="concentration"),
-        strokeDash=alt.StrokeDash(
-            "K:N",
-            title=None,
-            sort=["K = 1", "K = 4", "K = 16"],
-            legend=alt.Legend(symbolType="stroke", symbolStrokeColor="black", symbolSize=400),
-        ),
+        strokeDash=alt.StrokeDash("K:N", sort=["K = 1", "K = 4", "K = 16"], legend=None),
     )
     order = [f"{m:,} labels, C by {kind}" for kind in ("features", "density") for m in LABELS]
     chart = base.mark_line(point=True).properties(width=WIDTH, height=HEIGHT)
