@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
@@ -11,6 +12,7 @@ from rlhf_budget.report.words import amount, buys_labels, count, purchase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rlhf_budget.bound import Allocation, Bound
     from rlhf_budget.report.document import Cell, Kind
     from rlhf_budget.sweeps import PlannedPoint, Point, Sweep, Value
 
@@ -22,7 +24,8 @@ def sweep_document(sweep: Sweep) -> Document:
     """Arrange a sweep for reading."""
     sections = (
         Section("Decisions", (_decisions(sweep),)),
-        Section("Bound (reward units) and value of money", (_bounds(sweep),)),
+        Section("Bound, reward units", (_bounds(sweep),)),
+        Section("Cost, value of more money, and clip threshold", (_money(sweep),)),
         Section("Beside the current allocation", _current(sweep)),
         Section("Without a plan", _failures(sweep)),
         Section("Limits that bind", _binding(sweep)),
@@ -65,31 +68,36 @@ def _bound_at(value: Value, point: PlannedPoint, sweep: Sweep) -> str:
 
 def _decisions(sweep: Sweep) -> Table:
     labels = buys_labels(sweep.scenario)
-    columns = [
+    columns = (
         Column(sweep.over.key, "plain"),
         Column("prompts", "integer"),
         Column("rollouts each", "integer"),
         *([Column("labels", "integer")] if labels else []),
-        Column("clip, nats", "significant"),
-        Column(f"cost, {sweep.scenario.currency}", "money"),
         Column("status"),
-    ]
+    )
 
-    def row(name: Cell, found: PlannedPoint | None, status: str) -> Row:
-        if found is None:
-            return Row((name, *(None,) * (len(columns) - 2), status))
-        a, cost = found.optimum.allocation, found.optimum.cost.total
-        bought = (a.labels,) if labels else ()
-        cells = (a.prompts, a.rollouts_per_prompt, *bought, a.clip_threshold, cost)
-        return Row((name, *cells, status))
+    def cells(a: Allocation) -> tuple[Cell, ...]:
+        return (a.prompts, a.rollouts_per_prompt, *((a.labels,) if labels else ()))
 
-    rows = [row(point.value, point.planned, _status(point)) for point in sweep.points]
-    if sweep.current is not None:
-        a, cost = sweep.current.allocation, sweep.current.cost.total
-        bought = (a.labels,) if labels else ()
-        cells = (a.prompts, a.rollouts_per_prompt, *bought, a.clip_threshold, cost)
-        rows.insert(_place(sweep), Row((CURRENT, *cells, "as it is"), emphasis=True))
-    return Table((*columns,), (*rows,))
+    rows = []
+    for point in sweep.points:
+        found = point.planned
+        decided = (None,) * (len(columns) - 2) if found is None else cells(found.optimum.allocation)
+        rows.append(Row((point.value, *decided, _status(point))))
+    now = sweep.current
+    marked = None if now is None else (*cells(now.allocation), "as it is")
+    return _with_current(sweep, Table(columns, (*rows,)), marked)
+
+
+def _with_current(sweep: Sweep, table: Table, cells: tuple[Cell, ...] | None) -> Table:
+    """Insert what is done now at the budget that it costs."""
+    if sweep.current is None or cells is None:
+        return table
+    cost = sweep.current.cost.total
+    place = sum(isinstance(row.cells[0], (int, float)) and row.cells[0] <= cost
+                for row in table.rows)  # fmt: skip
+    marked = Row((CURRENT, *cells), emphasis=True)
+    return replace(table, rows=(*table.rows[:place], marked, *table.rows[place:]))
 
 
 def _status(point: Point) -> str:
@@ -97,33 +105,39 @@ def _status(point: Point) -> str:
 
 
 def _bounds(sweep: Sweep) -> Table:
+    names = ("bound", "sampling", "reward shift", "KL clipping")
+    columns = (Column(sweep.over.key, "plain"), *(Column(name, "significant") for name in names))
+
+    def cells(b: Bound) -> tuple[Cell, ...]:
+        return b.total, b.sampling, b.reward_shift, b.kl_clipping
+
+    rows = tuple(Row((value, *cells(point.optimum.bound))) for value, point in sweep.planned)
+    marked = None if sweep.current is None else cells(sweep.current.bound)
+    return _with_current(sweep, Table(columns, rows), marked)
+
+
+def _money(sweep: Sweep) -> Table:
+    currency = sweep.scenario.currency
     columns = (
         Column(sweep.over.key, "plain"),
-        Column("bound", "significant"),
-        Column("sampling", "significant"),
-        Column("reward shift", "significant"),
-        Column("KL clipping", "significant"),
-        Column(f"per {sweep.scenario.currency}", "significant"),
+        Column(f"cost, {currency}", "money"),
+        Column(f"bound per {currency}", "significant"),
+        Column("clip, nats", "significant"),
     )
-    rows = []
-    for value, point in sweep.planned:
-        b, slope = point.optimum.bound, point.marginal.bound_per_currency
-        rows.append(Row((value, b.total, b.sampling, b.reward_shift, b.kl_clipping, slope)))
-    if sweep.current is not None:
-        b = sweep.current.bound
-        cells = (CURRENT, b.total, b.sampling, b.reward_shift, b.kl_clipping, None)
-        before = sum(_is_below(value, sweep) for value, _ in sweep.planned)
-        rows.insert(before, Row(cells, emphasis=True))
-    return Table(columns, tuple(rows))
-
-
-def _place(sweep: Sweep) -> int:
-    return sum(_is_below(point.value, sweep) for point in sweep.points)
-
-
-def _is_below(value: Value, sweep: Sweep) -> bool:
-    cost = sweep.current.cost.total if sweep.current else 0.0
-    return not isinstance(value, str) and value <= cost
+    rows = tuple(
+        Row(
+            (
+                value,
+                point.optimum.cost.total,
+                point.marginal.bound_per_currency,
+                point.optimum.allocation.clip_threshold,
+            )
+        )
+        for value, point in sweep.planned
+    )
+    now = sweep.current
+    marked = None if now is None else (now.cost.total, None, now.allocation.clip_threshold)
+    return _with_current(sweep, Table(columns, rows), marked)
 
 
 # --- words ---------------------------------------------------------------------------------------
