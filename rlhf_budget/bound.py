@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +78,7 @@ class Bound:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Constants:
+class Constants(NamedTuple):
     """theory.md's symbols for one scenario, as floats, or for many, as arrays of shape (S,)."""
 
     concentration: str
@@ -272,16 +271,15 @@ def constants_of(scenario: Scenario) -> Constants:
 
 def stack(constants: Sequence[Constants]) -> Constants:
     """Combine constants of one concentration and label kind into arrays of shape (S,)."""
-    names = [name for name in Constants.__slots__ if name not in {"concentration", "label_kind"}]
-    columns = {name: np.array([getattr(c, name) for c in constants]) for name in names}
-    return Constants(constants[0].concentration, constants[0].label_kind, **columns)
+    concentration, label_kind, *columns = zip(*constants, strict=True)
+    return Constants(concentration[0], label_kind[0], *(np.array(column) for column in columns))
 
 
 def take(constants: Constants, index: NDArray[np.int64] | slice) -> Constants:
     """Select scenarios by index: arrays of shape (S,) become arrays of ``index``'s shape."""
-    names = [name for name in Constants.__slots__ if name not in {"concentration", "label_kind"}]
-    columns = {name: getattr(constants, name)[index] for name in names}
-    return Constants(constants.concentration, constants.label_kind, **columns)
+    columns: list[NDArray[np.float64]]
+    concentration, label_kind, *columns = constants  # type: ignore[assignment]
+    return Constants(concentration, label_kind, *(column[index] for column in columns))
 
 
 def scenario_tail(scenario: Scenario) -> Tail | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
@@ -38,8 +38,7 @@ ROUNDING = 2e-15
 """Relative slack that keeps float label counts from falling below the exact ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """One scenario, prepared for the search."""
 
     scenario: Scenario
@@ -136,8 +135,7 @@ def _undominated(
     return rollouts[-1:] if prices.rollout == 0 else rollouts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Arrays:
+class _Arrays(NamedTuple):
     """Float views of the cases, each of shape (groups,) but the table of K."""
 
     constants: Constants

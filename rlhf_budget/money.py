@@ -10,7 +10,7 @@ import math
 import sys
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario.models import Scenario
@@ -40,8 +40,7 @@ class Cost:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Prices:
+class Prices(NamedTuple):
     """A scenario's prices and budget, each an integer number of ``1/denominator`` currency."""
 
     denominator: int

@@ -9,8 +9,7 @@ its points lies below it (a certified lower bound), and the line of any one τ l
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,8 +26,7 @@ LEAST_KNOTS = 16
 """Points of each range of a table, however many share it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PenaltyTable:
+class PenaltyTable(NamedTuple):
     """Points of H for s; exact at the knots, bracketing between them."""
 
     width: float

@@ -10,7 +10,6 @@ Nothing here knows what the functions mean.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -91,8 +90,7 @@ class MonotoneProblem(Protocol):
         """Return the same problem, sharper on these boxes where that is worth it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(NamedTuple):
     """Outcome of a search for one group."""
 
     best: Candidate
