@@ -277,9 +277,8 @@ def stack(constants: Sequence[Constants]) -> Constants:
 
 def take(constants: Constants, index: NDArray[np.int64] | slice) -> Constants:
     """Select scenarios by index: arrays of shape (S,) become arrays of ``index``'s shape."""
-    columns: list[NDArray[np.float64]]
-    concentration, label_kind, *columns = constants  # type: ignore[assignment]
-    return Constants(concentration, label_kind, *(column[index] for column in columns))
+    concentration, label_kind, *columns = constants
+    return Constants(concentration, label_kind, *(np.asarray(each)[index] for each in columns))
 
 
 def scenario_tail(scenario: Scenario) -> Tail | None:
