@@ -114,6 +114,8 @@ def closed_form(optimum: Optimum) -> ClosedForm:
         return ClosedForm(None, reason)
     prompt = scenario.costs.prompt.acquisition + scenario.costs.prompt.prefill
     ratio = prompt / scenario.costs.rollout
+    if math.isinf(ratio):
+        return ClosedForm(None, "rollouts are all but free, so the largest K is best")
     if scenario.bound.concentration == "hoeffding":
         return ClosedForm(
             max(1.0, ratio ** (2.0 / 3.0)), "max(1, (prompt cost / rollout cost)^(2/3))"

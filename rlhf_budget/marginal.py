@@ -109,7 +109,9 @@ def _derivative(case: Case, optimum: Optimum, slope: float, path: str, value: fl
         return slope
     if path.startswith("costs."):
         return _cost_derivative(case, optimum.allocation, slope, path)
-    step = value * STEP
+    # A Lomax law has no mean at a shape of 1.
+    lomax = getattr(optimum.scenario.log_ratio, "family", None) == "lomax"
+    step = (value - 1.0 if lomax and path == "log_ratio.shape" else value) * STEP
     ends = [
         evaluate(with_leaf(optimum.scenario, path, value + side), optimum.allocation).total
         for side in (step, -step)

@@ -123,6 +123,7 @@ BERNSTEIN = {"concentration": "bernstein", "prompt_variance": 0.0, "rollout_vari
         ({"bound": {"policy": "pac_bayes", "posterior_kl": 3.0}}, "sample size"),
         ({"bound": BERNSTEIN}, "without variance between"),
         ({"costs": {"prompt": 1e-9, "rollout": 1e-9, "label": 1.0}, "budget": 1e9}, "limit"),
+        ({"costs": {"prompt": 1e160, "rollout": 1e-160, "label": 1.0}, "budget": 1e170}, "free"),
     ],
 )
 def test_where_no_rule_applies_the_reason_is_said(changes: dict[str, Any], word: str) -> None:

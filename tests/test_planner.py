@@ -275,3 +275,8 @@ def test_extreme_budgets_give_a_whole_plan(budget: float) -> None:
     found = planned(budget=budget, costs=costs)
     json.dumps(found.to_dict(), allow_nan=False)
     assert found.cost.total <= budget
+
+
+def test_a_lomax_tail_with_hardly_a_mean_is_planned() -> None:
+    law = {"family": "lomax", "shape": 1.0000001, "scale": 1e-6}
+    json.dumps(planned(log_ratio=law).to_dict(), allow_nan=False)
