@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
 
-FINEST_GAP = 1e-10
+FINEST_GAP = 1e-13
 """Relative gap at which the search stops."""
 CHEAP_EVALUATIONS = 100_000
 """Per group: beyond these the search stops as soon as the gap is within the tolerance."""
