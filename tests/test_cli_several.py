@@ -198,6 +198,18 @@ def test_a_closed_pipe_ends_quietly(run: Run) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("options", ["", "-f csv", "-f json", "-f github"])
+def test_a_gate_fails_whoever_stops_reading(run: Run, options: str) -> None:
+    run("schema")
+    python = f"{sys.executable} -m rlhf_budget"
+    command = f"({python} check scenario.yaml --max-bound 1e-9 {options}; echo $? >&2) | true"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stderr == "1\n"
+
+
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_escape_codes(

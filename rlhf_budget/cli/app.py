@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
@@ -128,7 +127,7 @@ def run(arguments: Sequence[str]) -> int:
         # Without arguments the help page stands in for a missing command.
         return ended.exit_code if arguments else errors.USAGE
     except BrokenPipeError:
-        _abandon_output()
+        errors.abandon_output()
     except (KeyboardInterrupt, typer.Abort):
         return errors.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - no traceback may reach the user
@@ -141,10 +140,3 @@ def _never_fail_to_encode() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-
-
-def _abandon_output() -> None:
-    """Keep the interpreter from complaining on exit that nobody reads its output any more."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())

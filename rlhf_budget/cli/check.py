@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from rlhf_budget.cli import options
+from rlhf_budget.cli import errors, options
 from rlhf_budget.cli.output import Answer, deliver, send
 
 if TYPE_CHECKING:
@@ -108,9 +109,15 @@ def check(
         increase = _parsed(gates.fraction, max_increase, "--max-increase")
         rules.append(gates.max_increase(against, increase, loaded.currency, metric.value))
     found = gates.check(loaded, rules, tolerance=tolerance, warn_only=warn_only)
-    if not (quiet and found.passed and output is None):
-        _send(found, file, format_, output, quiet=quiet)
-    if not found.passed and not warn_only:
+    failed = not found.passed and not warn_only
+    try:
+        if not (quiet and found.passed and output is None):
+            _send(found, file, format_, output, quiet=quiet)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The verdict is the exit code, whoever stops reading: `check … | head` must not pass.
+        errors.abandon_output()
+    if failed:
         raise typer.Exit(GATE_FAILED)
 
 

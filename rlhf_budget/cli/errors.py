@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -144,3 +146,10 @@ def _print_lines(head: str, places: Sequence[tuple[str, str]]) -> None:
         lines += [(Span(line, "bold"),) for line in wrap(f"  {place}", width)]
         lines += [(Span(line),) for line in wrap(f"      {what}", width)]
     write_lines(lines, sys.stderr)
+
+
+def abandon_output() -> None:
+    """Keep the interpreter from complaining on exit that nobody reads its output any more."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
