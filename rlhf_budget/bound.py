@@ -13,15 +13,17 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from rlhf_budget.scenario.models import BoundSettings, Limits, Scenario, Sgd
     from rlhf_budget.tails import Tail
 
-Number = float | NDArray[np.float64]
+    Number = float | NDArray[np.float64]
+
 LabelKind = Literal["none", "behaviour", "current"]
 
 
@@ -270,15 +272,25 @@ def constants_of(scenario: Scenario) -> Constants:
 
 
 def stack(constants: Sequence[Constants]) -> Constants:
-    """Combine constants of one concentration and label kind into arrays of shape (S,)."""
+    """Combine constants of one concentration and label kind into arrays of shape (S,).
+
+    What all scenarios share is an array of shape (1,), which broadcasts.
+    """
     concentration, label_kind, *columns = zip(*constants, strict=True)
-    return Constants(concentration[0], label_kind[0], *(np.array(column) for column in columns))
+    shared = (column[:1] if len(set(column)) == 1 else column for column in columns)
+    return Constants(concentration[0], label_kind[0], *(np.array(column) for column in shared))
 
 
 def take(constants: Constants, index: NDArray[np.int64] | slice) -> Constants:
     """Select scenarios by index: arrays of shape (S,) become arrays of ``index``'s shape."""
     concentration, label_kind, *columns = constants
-    return Constants(concentration, label_kind, *(np.asarray(each)[index] for each in columns))
+    return Constants(concentration, label_kind, *(taken(each, index) for each in columns))
+
+
+def taken(column: Number, index: NDArray[np.int64] | slice) -> Number:
+    """Select entries of one stacked constant; what all scenarios share stays of shape (1,)."""
+    column = np.asarray(column)
+    return column if column.size == 1 else column[index]
 
 
 def scenario_tail(scenario: Scenario) -> Tail | None:

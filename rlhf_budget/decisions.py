@@ -222,7 +222,8 @@ class _Problem:
         """``G(n, K)`` from below (``lower``) or above (``upper``)."""
         s0, s1 = self._shape(group, row, x)
         constants, pick = self.arrays.constants, self._pick(group)
-        R, β = constants.reward_range[pick], constants.kl_coefficient[pick]  # type: ignore[index]
+        R = formulas.taken(constants.reward_range, pick)
+        β = formulas.taken(constants.kl_coefficient, pick)
         value: Floats = s0 + R * s1 + β * self._penalty(group, s1, side)
         return value
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from rlhf_budget.binding import binding_many
-from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError
+from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError, error_dict
 from rlhf_budget.insight import current
 from rlhf_budget.marginal import marginal
 from rlhf_budget.notices import notices
@@ -29,7 +29,7 @@ Value = float | str | bool
 PointStatus = Literal["optimal", "not_proved", "infeasible", "invalid"]
 
 STATUSES: Final[tuple[PointStatus, ...]] = ("optimal", "not_proved", "infeasible", "invalid")
-BATCH: Final = 100
+BATCH: Final = 200
 """Points planned at once: enough to share the work, few enough to tell how far it is."""
 
 
@@ -93,8 +93,6 @@ class Point:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        from rlhf_budget.report.data import error_dict  # noqa: PLC0415 - one form of errors
-
         entry: dict[str, Any] = {"value": self.value, "status": self.status}
         if isinstance(self.outcome, PlannedPoint):
             best = self.outcome.optimum
