@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rlhf_budget.attribution import Attribution, attribute
-from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError
+from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError, error_dict
 from rlhf_budget.optimum import TOLERANCE
 from rlhf_budget.planner import plan
 from rlhf_budget.results import Notice, Plan
@@ -68,8 +68,6 @@ class ComparedPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        from rlhf_budget.report.data import error_dict  # noqa: PLC0415 - one form of errors
-
         result, error = None, None
         if isinstance(self.outcome, Plan):
             result = self.outcome.to_dict()

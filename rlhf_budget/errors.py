@@ -14,7 +14,8 @@ Every exception that the package raises on purpose is in this tree::
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +86,35 @@ class FileAccessError(RlhfBudgetError, OSError):
 
 class MissingExtraError(RlhfBudgetError, ImportError):
     """An optional package is missing; the message names the extra that brings it."""
+
+
+_ERROR_CODES: tuple[tuple[type[RlhfBudgetError], str], ...] = (
+    (ScenarioError, "invalid"),
+    (InfeasibleError, "infeasible"),
+    (UnreachableTargetError, "unreachable"),
+    (LogError, "log"),
+    (CalibrationError, "calibration"),
+    (FileAccessError, "file-access"),
+    (MissingExtraError, "missing-extra"),
+)
+
+
+def error_dict(error: BaseException) -> dict[str, Any]:
+    """Return ERR of the JSON interface for an exception of this package."""
+    code = next((code for kind, code in _ERROR_CODES if isinstance(error, kind)), "internal")
+    entry: dict[str, Any] = {
+        "code": code,
+        "message": str(error),
+        "least_budget": getattr(error, "least_budget", None),
+        "shortfall": getattr(error, "shortfall", None),
+        "limits": list(getattr(error, "limits", ())),
+        "problems": [_problem_dict(problem) for problem in getattr(error, "problems", ())],
+    }
+    if isinstance(error, UnreachableTargetError):
+        entry["infimum"] = error.infimum
+    return entry
+
+
+def _problem_dict(problem: Problem) -> dict[str, Any]:
+    entry = asdict(problem)
+    return {name: entry[name] for name in ("file", "line", "key", "found", "allowed")}

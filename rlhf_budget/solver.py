@@ -28,9 +28,9 @@ MOST_EVALUATIONS = 20_000_000
 """Per group on average: beyond these the search stops, proved or not."""
 SETTLED_AT_ONCE = 16
 """Points per group that one round evaluates exactly."""
-_FIRST_PARTS, _ROW_PARTS, _PARTS = (10, 14), (3, 3), (1, 8)
+_FIRST_PARTS, _ROW_PARTS, _PARTS = (10, 14), (3, 4), (1, 16)
 """Parts in (rows, x): of the whole at first, of boxes of several rows, and of single rows."""
-_SHARES = {parts: np.arange(parts + 1)[:, None] / parts for parts in (3, 8, 10, 14)}
+_SHARES = {parts: np.arange(parts + 1)[:, None] / parts for parts in (3, 4, 10, 14, 16)}
 """Where the edges of equal parts lie."""
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from report_helpers import make_bare_plan, make_plan, make_target_plan
 
 from rlhf_budget import FileAccessError, InfeasibleError, UnreachableTargetError
+from rlhf_budget.errors import error_dict
 from rlhf_budget.report import numbers
-from rlhf_budget.report.data import error_dict, json_text, with_header, write_whole
+from rlhf_budget.report.data import json_text, with_header, write_whole
 from rlhf_budget.report.document import Column, Row, Table, turned
 from rlhf_budget.report.schema import plan_schema
 

@@ -81,7 +81,8 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 
 def _print_json(error: Exception) -> None:
-    from rlhf_budget.report.data import error_dict, json_text
+    from rlhf_budget.errors import error_dict
+    from rlhf_budget.report.data import json_text
 
     entry = error_dict(error)
     if isinstance(error, UsageError):

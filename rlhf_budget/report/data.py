@@ -9,27 +9,16 @@ import os
 import stat
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget import __version__
-from rlhf_budget import errors as kinds
+from rlhf_budget.errors import FileAccessError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 SCHEMA_VERSION = 1
-
-_ERROR_CODES: tuple[tuple[type[kinds.RlhfBudgetError], str], ...] = (
-    (kinds.ScenarioError, "invalid"),
-    (kinds.InfeasibleError, "infeasible"),
-    (kinds.UnreachableTargetError, "unreachable"),
-    (kinds.LogError, "log"),
-    (kinds.CalibrationError, "calibration"),
-    (kinds.FileAccessError, "file-access"),
-    (kinds.MissingExtraError, "missing-extra"),
-)
 
 # --- JSON ----------------------------------------------------------------------------------------
 
@@ -55,27 +44,6 @@ def with_header(
 def json_text(value: Mapping[str, Any]) -> str:
     """Write JSON at full precision; a number that is not finite is an error."""
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
-
-
-def error_dict(error: BaseException) -> dict[str, Any]:
-    """Return ERR of the JSON interface for an exception of this package."""
-    code = next((code for kind, code in _ERROR_CODES if isinstance(error, kind)), "internal")
-    entry: dict[str, Any] = {
-        "code": code,
-        "message": str(error),
-        "least_budget": getattr(error, "least_budget", None),
-        "shortfall": getattr(error, "shortfall", None),
-        "limits": list(getattr(error, "limits", ())),
-        "problems": [_problem_dict(problem) for problem in getattr(error, "problems", ())],
-    }
-    if isinstance(error, kinds.UnreachableTargetError):
-        entry["infimum"] = error.infimum
-    return entry
-
-
-def _problem_dict(problem: kinds.Problem) -> dict[str, Any]:
-    entry = asdict(problem)
-    return {name: entry[name] for name in ("file", "line", "key", "found", "allowed")}
 
 
 # --- CSV -----------------------------------------------------------------------------------------
@@ -161,7 +129,7 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
             _replace(target, data)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise kinds.FileAccessError(f"{path} could not be written: {reason}") from error
+        raise FileAccessError(f"{path} could not be written: {reason}") from error
 
 
 def _replace(target: Path, data: bytes) -> None:

@@ -11,16 +11,16 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+    FloatArray = NDArray[np.float64]
 
 
-Number = TypeVar("Number", float, FloatArray)
+Number = TypeVar("Number", float, "FloatArray")
 
 
 INFINITY = math.inf
