@@ -115,7 +115,7 @@ def closed_form(optimum: Optimum) -> ClosedForm:
     prompt = scenario.costs.prompt.acquisition + scenario.costs.prompt.prefill
     ratio = prompt / scenario.costs.rollout
     if math.isinf(ratio):
-        return ClosedForm(None, "rollouts are all but free, so the largest K is best")
+        return ClosedForm(None, "rollouts are all but free, so the most per prompt is best")
     if scenario.bound.concentration == "hoeffding":
         return ClosedForm(
             max(1.0, ratio ** (2.0 / 3.0)), "max(1, (prompt cost / rollout cost)^(2/3))"
@@ -131,14 +131,14 @@ def closed_form(optimum: Optimum) -> ClosedForm:
 def _no_rule(optimum: Optimum) -> str | None:
     scenario, costs = optimum.scenario, optimum.scenario.costs
     checks: tuple[tuple[Callable[[], bool], str], ...] = (
-        (lambda: costs.rollout == 0, "rollouts are free, so the largest K is best"),
+        (lambda: costs.rollout == 0, "rollouts are free, so the most per prompt is best"),
         (
             lambda: costs.prompt.acquisition > 0 and costs.prompt.existing > 0,
             "prompts of the owned pool cost less than new ones, so no single price holds",
         ),
         (
             lambda: optimum.allocation.prompts in {scenario.limits.prompts.max, CAP},
-            "the limit on prompts binds: K then grows with the budget",
+            "the limit on prompts binds, and the best number then grows with the budget",
         ),
         (
             lambda: optimum.allocation.prompts == scenario.limits.prompts.min,
@@ -152,7 +152,7 @@ def _no_rule(optimum: Optimum) -> str | None:
             lambda: (
                 scenario.bound.concentration == "bernstein" and not scenario.bound.prompt_variance
             ),
-            "without variance between prompts the largest K is best",
+            "without variance between prompts the most per prompt is best",
         ),
     )
     return next((reason for applies, reason in checks if applies()), None)

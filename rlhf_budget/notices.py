@@ -107,7 +107,7 @@ def _rollouts_from_loose_bound(optimum: Optimum) -> Notice | None:
         return None
     return Notice(
         "rollouts-from-loose-bound",
-        f"{K} rollouts per prompt are best under Theorem 1, which is loose in K; the tighter "
+        f"{K} rollouts per prompt are best under Theorem 1, which overrates rollouts; the tighter "
         f"prompt_mean would take {least}. Measure the two variances (calibrate rollouts) and use "
         "concentration: bernstein to let data decide.",
     )

@@ -197,6 +197,33 @@ def test_why_so_many_rollouts(
     assert expected in reasons(make_plan(mapping=mapping, allocation=allocation))[1].text
 
 
+@pytest.mark.parametrize(
+    ("concentration", "prompts", "rollouts", "expected"),
+    [
+        ("hoeffding", 5360, 4, "More prompts lower it, and to a lesser degree more rollouts"),
+        ("prompt_mean", 5360, 1, "More prompts lower it."),
+        ("hoeffding", 31000, 4, "so only more rollouts of each can lower it."),
+        ("hoeffding", 31000, 64, "No more prompts are allowed, and without them no money lowers"),
+        ("prompt_mean", 31000, 1, "No more prompts are allowed, and without them no money lowers"),
+    ],
+)
+def test_what_moves_sampling(
+    concentration: str, prompts: int, rollouts: int, expected: str
+) -> None:
+    plan = make_plan(
+        mapping={"bound": {"concentration": concentration}},
+        allocation=Allocation(prompts, rollouts, 1, 1.0),
+        bound=make_bound(sampling=0.9, total=1.0),
+    )
+    assert expected in reasons(plan)[0].text
+
+
+def test_no_nearer_labels_are_advised_where_the_coverage_is_one() -> None:
+    text = reasons(make_plan(bound=make_bound(coverage=1.0)))[0].text
+    assert "already come from the current policy" in text
+    assert "reward_model.coverage" not in text
+
+
 def test_no_textbook_rule_is_said_with_the_reason() -> None:
     plan = make_plan(closed_form=ClosedForm(None, "the pool binds"))
     assert "No textbook rule applies: the pool binds." in reasons(plan)[1].text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rlhf_budget.bound import rollout_choices
 from rlhf_budget.report.document import Paragraph
 from rlhf_budget.report.numbers import integer, money, percent, significant, small_percent
 from rlhf_budget.report.words import (
@@ -26,6 +27,8 @@ AS_GOOD = 5e-4
 NEXT_SHARE = 0.01
 """The share of the money whose value is told as that of the next money."""
 
+COVERED = 1e-9
+"""A coverage of 1 up to this is not worth improving."""
 ROUNDING = 1e-12
 """Relative gaps that are no more than the rounding of the bound itself."""
 
@@ -154,10 +157,8 @@ def _dominance(plan: Plan) -> str:
 
 
 def _mover(plan: Plan, term: str) -> str:
-    if term == "sampling" and plan.allocation.prompts == plan.scenario.limits.prompts.max:
-        return "No more prompts are allowed, so only more rollouts of each can lower it."
     if term == "sampling":
-        return "More prompts lower it, and to a lesser degree more rollouts of each."
+        return _sampling_mover(plan)
     if term == "KL clipping":
         return (
             "A higher clip threshold lowers it but makes sampling noisier; with more prompts the "
@@ -174,10 +175,24 @@ def _mover(plan: Plan, term: str) -> str:
             f"Labels hardly move it any more ({significant(kept)} of the bound stays at any price)"
         )
         return f"{left}: only reward_model.error.floor and reward_model.coverage do."
+    if plan.bound.coverage <= 1.0 + COVERED:
+        return "More labels lower it; they already come from the current policy."
     return (
         "More labels lower it, and so do labels from nearer the current policy (a smaller "
         "reward_model.coverage)."
     )
+
+
+def _sampling_mover(plan: Plan) -> str:
+    scenario, allocation = plan.scenario, plan.allocation
+    rollouts_count = scenario.bound.concentration != "prompt_mean"
+    at_most = allocation.rollouts_per_prompt == max(rollout_choices(scenario.limits))
+    if allocation.prompts != scenario.limits.prompts.max:
+        more = ", and to a lesser degree more rollouts of each" if rollouts_count else ""
+        return f"More prompts lower it{more}."
+    if rollouts_count and not at_most:
+        return "No more prompts are allowed, so only more rollouts of each can lower it."
+    return "No more prompts are allowed, and without them no money lowers it."
 
 
 def _rollouts(plan: Plan) -> str:
