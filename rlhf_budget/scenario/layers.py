@@ -111,7 +111,8 @@ def _text_layer(text: str, folder: Path, file: str = STANDARD_INPUT_NAME) -> Lay
     ]
     if not isinstance(document.values, dict):
         found = "an empty file" if document.values is None else shown(document.values)
-        raise _error("", found, "a mapping of keys to values", place_of(places, ()))
+        place = place_of(places, ()) if () in places else Place(file, None)
+        raise _error("", found, "a mapping of keys to values", place)
     return _layer(document.values, places, tuple(problems), folder)
 
 

@@ -171,7 +171,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, file: str | None) -> Problem:
     if error.problem is not None and "another document" in error.problem:
         return Problem("", "a second document (---)", "one document in a file", file, line)
     found = ", ".join(part for part in (error.problem, error.context) if part)
-    return Problem("", found, "valid YAML", file, line)
+    return Problem("", found.removeprefix("found "), "valid YAML", file, line)
 
 
 class _Builder:

@@ -113,8 +113,16 @@ def test_a_byte_order_mark(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "# nothing here\n", "---\n", "null\n"])
 def test_an_empty_file(tmp_path, text):
-    problem = one_problem(write(tmp_path, "s.yaml", text))
+    path = write(tmp_path, "s.yaml", text)
+    problem = one_problem(path)
     assert (problem.key, problem.found) == ("", "an empty file")
+    assert problem.file == str(path)
+
+
+def test_a_tab_is_told_without_stuttering(tmp_path):
+    problem = one_problem(write(tmp_path, "s.yaml", "objective:\n\tkl_coefficient: 0.1\n"))
+    assert problem.found.startswith("character that cannot start any token")
+    assert problem.line == 2
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "just text", "5"])
