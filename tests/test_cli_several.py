@@ -198,6 +198,12 @@ def test_a_closed_pipe_ends_quietly(run: Run) -> None:
     assert done.stderr == ""
 
 
+def test_a_problem_without_a_place_leaves_no_blank_line(run: Run) -> None:
+    code, _, err = run("compare", "scenario.yaml", "scenario.yaml")
+    assert code == 2
+    assert "" not in err.splitlines()
+
+
 @pytest.mark.parametrize("options", ["", "-f csv", "-f json", "-f github"])
 def test_a_gate_fails_whoever_stops_reading(run: Run, options: str) -> None:
     run("schema")

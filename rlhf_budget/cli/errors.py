@@ -144,7 +144,8 @@ def _print_lines(head: str, places: Sequence[tuple[str, str]]) -> None:
     lines: list[Line] = [(Span(start, "bold red"), Span(rest))]
     lines += [(Span(line),) for line in more]
     for place, what in places:
-        lines += [(Span(line, "bold"),) for line in wrap(f"  {place}", width)]
+        if place:
+            lines += [(Span(line, "bold"),) for line in wrap(f"  {place}", width)]
         lines += [(Span(line),) for line in wrap(f"      {what}", width)]
     write_lines(lines, sys.stderr)
 
