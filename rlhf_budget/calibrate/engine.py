@@ -149,8 +149,11 @@ class DuckDBEngine:
             source = f"(SELECT *, false AS malformed FROM {_parquet(logs)})"
             return normalised(layout, dialect, self.columns(logs), source, evaluation=evaluation)
         if kind == "csv":
+            # Guessing takes the apostrophes of prose for quotes. Rows padded with nulls may hold
+            # quoted line breaks, as completions do, only where one thread reads a file.
             table = (
                 f"read_csv({_list(logs)}, all_varchar=true, header=true, union_by_name=true,"
+                """ delim=',', quote='"', escape='"', parallel=false,"""
                 " null_padding=true, strict_mode=false, filename='file_name')"
             )
             with _duckdb_errors(logs):

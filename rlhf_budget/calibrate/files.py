@@ -200,8 +200,8 @@ def _is_evaluation(path: str) -> bool:
 
 def _open_text(path: str) -> IO[str]:
     if path.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
-    return Path(path).open(encoding="utf-8", errors="replace")
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace")
+    return Path(path).open(encoding="utf-8-sig", errors="replace")
 
 
 def _csv_columns(path: str) -> frozenset[str]:

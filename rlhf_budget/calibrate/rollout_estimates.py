@@ -106,7 +106,8 @@ def _variance_status(evidence: Evidence) -> tuple[Status, str | None]:
     if evidence.moments["reward"].clusters < _HARDLY_ANY_PROMPTS:
         return "unreliable", f"{evidence.moments['reward'].clusters} prompts are too few"
     if evidence.standardised:
-        return "estimated", "rewards are standardised: in units of the reward's standard deviation"
+        note = "rewards are standardised: in units of the reward's standard deviation, not of the"
+        return "unreliable", f"{note} scenario's reward_range; log raw rewards"
     return "estimated", None
 
 
@@ -287,6 +288,9 @@ def _kl_problem(evidence: Evidence, kl: float, interval: tuple[float, float]) ->
         )
     if kl <= 0:
         return "the mean log-ratio is not positive: a policy hardly moved, or swapped fields"
+    clusters = evidence.moments["log_ratio"].clusters
+    if clusters < _HARDLY_ANY_PROMPTS:
+        return f"{clusters} prompts are too few for an interval: use more prompts or steps"
     if interval[0] <= 0:
         return f"the mean {kl:.3g} nats is not told from 0: use more rollouts"
     return None

@@ -217,3 +217,27 @@ def test_last_steps_must_be_a_share_or_a_number(tmp_path, text):
 def test_options_are_checked(wrong):
     with pytest.raises(CalibrationError):
         RolloutOptions(**wrong)
+
+
+def test_completions_in_csv_may_hold_line_breaks_quotes_and_apostrophes(tmp_path):
+    import csv
+
+    log = tmp_path / "rows.csv"
+    texts = ["it's fine, isn't it", 'first\nsecond, "quoted"', "don't\r\n\nstop", "plain"]
+    with log.open("w", encoding="utf-8-sig", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["prompt_id", "reward", "completion"])
+        rows.writerows([i // 4, i * i % 3, texts[i % 4] * 20] for i in range(400))
+    found = calibrate(log)
+    assert (found.source.rows_used, found.source.prompts) == (400, 100)
+    assert not found.source.skipped
+
+
+@pytest.mark.parametrize("prompts", [1, 2])
+def test_a_log_ratio_of_one_prompt_has_no_trustworthy_mean(tmp_path, prompts):
+    log = tmp_path / "rows.jsonl"
+    row = '{"prompt_id": %d, "reward": %d, "log_ratio": %d}\n'
+    log.write_text("".join(row % (i % prompts, i % 2, 1 + i % 5) for i in range(40)))
+    kl = calibrate(log).estimate("log_ratio.kl")
+    assert kl.status == "unreliable"
+    assert "too few" in kl.note

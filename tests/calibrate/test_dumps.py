@@ -186,6 +186,9 @@ def test_standardised_rewards():
     result = calibrate("openrlhf-0.9.5")
     assert "standardised-rewards" in codes(result)
     assert result.estimate("objective.reward_range").status == "unreliable"
+    # In another unit than a scenario's reward_range: 0.81 is more than any reward in [0, 1] has.
+    assert result.estimate("bound.rollout_variance").status == "unreliable"
+    assert "bound" not in result.fragment()
 
 
 def test_shards_beside_their_merge_count_once(tmp_path):
