@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlhf_budget.bound import Allocation, Bound, evaluate
+    from rlhf_budget.comparison import compare
     from rlhf_budget.errors import (
         CalibrationError,
         FileAccessError,
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
         ScenarioError,
         UnreachableTargetError,
     )
+    from rlhf_budget.gates import check
     from rlhf_budget.planner import plan, plan_many
     from rlhf_budget.results import Plan
     from rlhf_budget.scenario import Scenario, load_scenario
+    from rlhf_budget.simulation import simulate
+    from rlhf_budget.sweeps import sweep
 
 __version__ = "0.1.0"
 
@@ -40,10 +44,14 @@ __all__ = [
     "ScenarioError",
     "UnreachableTargetError",
     "__version__",
+    "check",
+    "compare",
     "evaluate",
     "load_scenario",
     "plan",
     "plan_many",
+    "simulate",
+    "sweep",
 ]
 
 _HOME = {
@@ -51,10 +59,14 @@ _HOME = {
     "Bound": "bound",
     "Plan": "results",
     "Scenario": "scenario",
+    "check": "gates",
+    "compare": "comparison",
     "evaluate": "bound",
     "load_scenario": "scenario",
     "plan": "planner",
     "plan_many": "planner",
+    "simulate": "simulation",
+    "sweep": "sweeps",
 }
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rlhf_budget import (
     Allocation,
     InfeasibleError,
+    ScenarioError,
     UnreachableTargetError,
     evaluate,
     load_scenario,
@@ -372,3 +373,11 @@ def test_the_infimum_is_approached_but_not_passed() -> None:
     capped = scenario_mapping(limits={"prompts": {"max": 1000}, "labels": {"max": 500}})
     most = optimise(load_scenario({**capped, "budget": 1e9}))
     assert most.bound.total == pytest.approx(most.bound.irreducible, rel=1e-12)
+
+
+@pytest.mark.parametrize("written", [1e150, 1e300, [0, 1e200], [-1e308, 1e308]])
+def test_rewards_too_large_to_square_are_refused(written: Any) -> None:
+    objective = {"kl_coefficient": 0.05, "reward_range": written}
+    with pytest.raises(ScenarioError) as failure:
+        load_scenario(scenario_mapping(objective=objective))
+    assert failure.value.problems[0].key == "objective.reward_range"

@@ -249,7 +249,7 @@ def _once_per_column(fields: Sequence[Field]) -> list[Field]:
 
 @contextmanager
 def _spark_errors() -> Iterator[None]:
-    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+    from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
     try:

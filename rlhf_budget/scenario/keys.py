@@ -18,6 +18,8 @@ LARGEST_GROUP: Final = 1024
 """Rollouts per prompt never exceed this."""
 LARGEST_COUNT: Final = 10**12
 """Prompts and labels never exceed this."""
+LARGEST_RANGE: Final = 1e150
+"""Rewards range over less than this, so that their squares are numbers still."""
 
 FREE_MAPPINGS: Final = ("sources", "checks", "scenarios")
 """Mappings whose keys the user chooses."""
@@ -135,6 +137,7 @@ KEYS: Final[dict[str, Key]] = {
         "Length R of the interval that holds every reward",
         "reward",
         above=0,
+        below=LARGEST_RANGE,
         default=1.0,
         forms="the interval itself as a list [low, high]",
     ),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
+from rlhf_budget.scenario.keys import LARGEST_RANGE
 from rlhf_budget.scenario.reading import plain_number, shown
 from rlhf_budget.scenario.sections.common import present
 
@@ -36,6 +36,7 @@ def _reward_range(reader: Reader) -> float | None:
         reader.problem(key, f"the list [{found}]", "[low, high], two numbers with low < high")
         return None
     length = float(ends[1]) - float(ends[0])
-    if not math.isfinite(length):
-        reader.problem(key, f"{shown(value)} that is too wide", "high - low below 1.8e308")
+    if length >= LARGEST_RANGE:
+        allowed = f"high - low below {LARGEST_RANGE:g}"
+        reader.problem(key, f"{shown(value)} that is too wide", allowed)
     return length
