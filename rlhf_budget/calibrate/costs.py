@@ -155,7 +155,8 @@ class _Fit:
         return Estimate(
             constant,
             unit,
-            "estimated",
+            # A free price lets a plan buy without limit; the other price carries its share.
+            "estimated" if self.prices.min() > 0.0 else "unreliable",
             float(self.prices[column]) * factor,
             None,
             None if interval is None else (interval[0] * factor, interval[1] * factor),

@@ -57,6 +57,8 @@ def test_a_price_held_at_zero_says_so():
     assert prompt.value == 0.0
     assert "held at 0" in prompt.note
     assert prompt.interval[0] == 0.0
+    assert [e.status for e in found.estimates] == ["unreliable", "unreliable"]
+    assert found.fragment() == {}
 
 
 def test_published_runs_are_fitted_apart():
