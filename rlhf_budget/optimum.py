@@ -123,8 +123,9 @@ def infeasibility(case: Case) -> InfeasibleError | None:
     because = f" The least is set by {', '.join(responsible)}." if responsible else ""
     return InfeasibleError(
         f"No allocation fits the budget of {prices.to_currency(prices.budget):,.10g} {currency}: "
-        f"the least that the limits allow (prompts: {n:,}, rollouts of each: {min(K):,}, labels: {m:,}) "
-        f"costs {least_budget:,.10g} {currency}, which is {shortfall:,.10g} more.{because}",
+        f"the least that the limits allow (prompts: {n:,}, rollouts of each: {min(K):,}, "
+        f"labels: {m:,}) costs {least_budget:,.10g} {currency}, which is {shortfall:,.10g} "
+        f"more.{because}",
         least_budget=least_budget,
         shortfall=shortfall,
         limits=responsible,
