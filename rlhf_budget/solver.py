@@ -28,9 +28,11 @@ MOST_EVALUATIONS = 20_000_000
 """Per group on average: beyond these the search stops, proved or not."""
 SETTLED_AT_ONCE = 16
 """Points per group that one round evaluates exactly."""
-_FIRST_PARTS, _ROW_PARTS, _PARTS = (10, 14), (3, 4), (1, 16)
-"""Parts in (rows, x): of the whole at first, of boxes of several rows, and of single rows."""
-_SHARES = {parts: np.arange(parts + 1)[:, None] / parts for parts in (3, 4, 10, 14, 16)}
+_FIRST_PARTS, _ROW_PARTS = (10, 14), (3, 4)
+"""Parts in (rows, x): of the whole at first, and of boxes of several rows."""
+_FINE_PARTS, _COARSE_PARTS, _FEW_BOXES = 16, 6, 2000
+"""Parts in x of single rows: many where boxes are few, since each round costs its overhead."""
+_SHARES = {parts: np.arange(parts + 1)[:, None] / parts for parts in (3, 4, 6, 10, 14, 16)}
 """Where the edges of equal parts lie."""
 
 
@@ -202,10 +204,8 @@ def _spent(
 def refine(boxes: Boxes) -> Boxes:
     """Split boxes of several rows in both directions, single rows finely in x."""
     wide = boxes.row_low < boxes.row_high
-    return _join(
-        split(boxes.select(wide), *_ROW_PARTS),
-        split(boxes.select(~wide), *_PARTS),
-    )
+    parts = _FINE_PARTS if boxes.group.size < _FEW_BOXES else _COARSE_PARTS
+    return _join(split(boxes.select(wide), *_ROW_PARTS), split(boxes.select(~wide), 1, parts))
 
 
 def first_boxes(problem: MonotoneProblem, boxes: Boxes) -> Boxes:
