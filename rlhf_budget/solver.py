@@ -32,8 +32,6 @@ _FIRST_PARTS, _ROW_PARTS = (10, 14), (3, 4)
 """Parts in (rows, x): of the whole at first, and of boxes of several rows."""
 _FINE_PARTS, _COARSE_PARTS, _FEW_BOXES = 16, 6, 2000
 """Parts in x of single rows: many where boxes are few, since each round costs its overhead."""
-_SHARES = {parts: np.arange(parts + 1)[:, None] / parts for parts in (3, 4, 6, 10, 14, 16)}
-"""Where the edges of equal parts lie."""
 
 
 class Candidate(NamedTuple):
@@ -229,7 +227,7 @@ def _edges(low: Integers, high: Integers, parts: int) -> Integers:
     """Edges of ``parts`` integer intervals that cover ``[low, high]``, shape (parts + 1, boxes)."""
     if parts == 1:
         return np.stack((low, high + 1))
-    share = _SHARES[parts]
+    share = np.arange(parts + 1)[:, None] / parts
     ratio = (high + 1.0) / np.maximum(low, 1.0)
     even = low + (high + 1.0 - low) * share
     wide = (ratio > 2.0) & (low > 0)
