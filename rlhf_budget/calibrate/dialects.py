@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _LONGEST_KEY = 40
 """Longer prompts are grouped by their MD5 sum: the table of groups stays small."""
-_LARGEST = "1.7976931348623157e308"
+LARGEST_NUMBER = 1e70
+"""Larger rewards and log-ratios count as infinite: their fourth powers would be."""
 _STEP_IN_NAME = "step_?([0-9]+)"
 
 
@@ -185,7 +186,7 @@ def normalised(
         f" AS reward_null_{index}"
         for index, ((number, _), raw) in enumerate(zip(rewards, raw_rewards, strict=True))
     )
-    finite = f"isnan(log_ratio_raw) OR abs(log_ratio_raw) > {_LARGEST}"
+    finite = f"isnan(log_ratio_raw) OR abs(log_ratio_raw) > {LARGEST_NUMBER!r}"
     return f"""
         SELECT {outcome} AS reason, step, prompt, reward,
                CASE WHEN {finite} THEN NULL ELSE log_ratio_raw END AS log_ratio,
@@ -207,7 +208,7 @@ def _reason(layout: Layout, *, evaluation: bool) -> str:
     last = "'evaluation'" if evaluation else "'used'"
     return f"""CASE WHEN malformed THEN 'malformed-row' WHEN NOT has_reward THEN 'null-reward'
         WHEN reward IS NULL THEN 'reward-not-a-number' WHEN isnan(reward) THEN 'nan-reward'
-        WHEN abs(reward) > {_LARGEST} THEN 'infinite-reward'
+        WHEN abs(reward) > {LARGEST_NUMBER!r} THEN 'infinite-reward'
         WHEN prompt IS NULL THEN 'missing-prompt' {no_step} ELSE {last} END"""
 
 

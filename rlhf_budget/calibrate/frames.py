@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.calibrate.aggregates import USED
+from rlhf_budget.calibrate.dialects import LARGEST_NUMBER
 from rlhf_budget.errors import CalibrationError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def normalised_frame(frame: Any, layout: Layout) -> nw.LazyFrame[Any]:
         absent.alias("fingerprint"),
     )
     return normalised.with_columns(
-        log_ratio=nw.when(nw.col("log_ratio").is_finite()).then(nw.col("log_ratio")),
+        log_ratio=nw.when(nw.col("log_ratio").abs() <= LARGEST_NUMBER).then(nw.col("log_ratio")),
         reason=_reason(layout),
     )
 
@@ -128,7 +129,7 @@ def _reason(layout: Layout) -> nw.Expr:
             nw.when(reward.is_nan())
             .then(nw.lit("nan-reward"))
             .otherwise(
-                nw.when(~reward.is_finite())
+                nw.when(reward.abs() > LARGEST_NUMBER)
                 .then(nw.lit("infinite-reward"))
                 .otherwise(
                     nw.when(nw.col("prompt").is_null())

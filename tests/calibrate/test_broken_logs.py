@@ -26,6 +26,7 @@ BROKEN = {
     '{"prompt_id": "p1", "reward": [1]}\n': "reward-not-a-number",
     '{"prompt_id": "p1", "reward": NaN}\n': "nan-reward",
     '{"prompt_id": "p1", "reward": 1e999}\n': "infinite-reward",
+    '{"prompt_id": "p1", "reward": 1e308}\n': "infinite-reward",
     '{"reward": 1}\n': "missing-prompt",
     '{"prompt_id": null, "reward": 1}\n': "missing-prompt",
 }
