@@ -78,8 +78,8 @@ class Case(NamedTuple):
             return labels
         return min(labels, max(self.labels[0], least))
 
-    def sampling(self, prompts: int, rollouts_per_prompt: int) -> tuple[float, float | None]:
-        """``G(n, K)`` and the τ that attains it."""
+    def sampling(self, prompts: float, rollouts_per_prompt: float) -> tuple[float, float | None]:
+        """``G(n, K)``, at fractional n and K too, and the τ that attains it."""
         c = self.constants
         s0, s1 = formulas.sampling_shape(c, float(prompts), float(rollouts_per_prompt))
         value = float(s0) + float(c.reward_range) * float(s1)

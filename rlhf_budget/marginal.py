@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING
 
 from rlhf_budget.bound import (
     Allocation,
-    best_clip_threshold,
     evaluate,
-    kl_penalty,
     reward_shift,
-    sampling_shape,
 )
 from rlhf_budget.decisions import Case, prepare
 from rlhf_budget.leaves import positive_leaves, with_leaf
@@ -59,22 +56,12 @@ def _label_slope(case: Case, m: int) -> float:
 
 def _prompt_slope(case: Case, n: float, K: float) -> float:
     step = n * STEP
-    return (_sampling(case, n + step, K) - _sampling(case, n - step, K)) / (2.0 * step)
+    return (case.sampling(n + step, K)[0] - case.sampling(n - step, K)[0]) / (2.0 * step)
 
 
 def _rollout_slope(case: Case, n: float, K: float) -> float:
     step = K * STEP
-    return (_sampling(case, n, K + step) - _sampling(case, n, K - step)) / (2.0 * step)
-
-
-def _sampling(case: Case, n: float, K: float) -> float:
-    """``G`` at fractional n and K."""
-    s0, s1 = (float(part) for part in sampling_shape(case.constants, n, K))
-    value = s0 + case.scenario.objective.reward_range * s1
-    if case.tail is None:
-        return value
-    τ = best_clip_threshold(case.tail, s1, case.scenario.limits)
-    return value + case.scenario.objective.kl_coefficient * kl_penalty(case.tail, s1, τ)
+    return (case.sampling(n, K + step)[0] - case.sampling(n, K - step)[0]) / (2.0 * step)
 
 
 # --- sensitivity ---------------------------------------------------------------------------------

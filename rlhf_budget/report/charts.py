@@ -289,17 +289,18 @@ def write_chart(chart: Any, path: str | Path) -> None:
         Without the extra ``plot``.
     """
     check_chart_file(path)
-    write_whole(path, _rendered(chart, Path(path).suffix.lower()[1:]))
+    write_whole(path, rendered(chart, Path(path).suffix.lower()[1:], ppi=110))
 
 
-def _rendered(chart: Any, kind: str) -> bytes:
+def rendered(chart: Any, kind: str, *, ppi: int) -> bytes:
+    """Return a chart as ``svg``, ``html``, ``pdf`` or ``png`` (at ``ppi`` pixels an inch)."""
     picture = io.BytesIO()
     try:
         if kind in {"svg", "html"}:
             text = io.StringIO()
             chart.save(text, format=kind, **({"inline": True} if kind == "html" else {}))
             return text.getvalue().encode()
-        chart.save(picture, format=kind, **({"ppi": 110} if kind == "png" else {}))
+        chart.save(picture, format=kind, **({"ppi": ppi} if kind == "png" else {}))
     except ImportError:
         raise MissingExtraError(_MISSING) from None
     return picture.getvalue()

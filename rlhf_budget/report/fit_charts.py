@@ -6,7 +6,6 @@ logs where few of them are left. Altair draws, through the extra ``plot``.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from rlhf_budget.calibrate.learning_curve import curve_band
 from rlhf_budget.calibrate.reward_model import RewardModelConstants
 from rlhf_budget.calibrate.rollouts import RolloutConstants
 from rlhf_budget.errors import CalibrationError, FileAccessError, MissingExtraError
+from rlhf_budget.report.charts import rendered
 from rlhf_budget.report.data import write_whole
 from rlhf_budget.tails import make_tail
 
@@ -218,17 +218,4 @@ def write_chart(chart: Any, path: str | Path) -> None:
         raise CalibrationError(f"{path}: a picture is one of {', '.join(CHART_SUFFIXES)}")
     if not Path(path).parent.is_dir():
         raise FileAccessError(f"{path}: no such directory")
-    write_whole(path, _rendered(chart, suffix[1:]))
-
-
-def _rendered(chart: Any, kind: str) -> bytes:
-    picture = io.BytesIO()
-    try:
-        if kind in {"svg", "html"}:
-            text = io.StringIO()
-            chart.save(text, format=kind, **({"inline": True} if kind == "html" else {}))
-            return text.getvalue().encode()
-        chart.save(picture, format=kind, **({"ppi": 144} if kind == "png" else {}))
-    except ImportError:
-        raise MissingExtraError("pictures need: pip install 'rlhf-budget[plot]'") from None
-    return picture.getvalue()
+    write_whole(path, rendered(chart, suffix[1:], ppi=144))
