@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "calibrate"))
 
 import test_recovery as recovery
 
-from rlhf_budget.calibrate import variance
+from rlhf_budget.calibrate.rollouts import variance
 
 MORE_SETTINGS = {
     "normal, 20 prompts": (recovery.equal(20, 8), recovery.normal(0.09, 0.25)),

@@ -23,8 +23,8 @@ import numpy as np
 from scipy.optimize import NonlinearConstraint, differential_evolution, minimize
 
 from rlhf_budget import Allocation, Scenario, evaluate, load_scenario, plan
-from rlhf_budget.bound import constants_of, scenario_tail
-from rlhf_budget.optimum import optimise
+from rlhf_budget.bound.terms import constants_of, scenario_tail
+from rlhf_budget.optimum.certified import optimise
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rlhf_budget import load_scenario
-from rlhf_budget.optimum import optimise
-from rlhf_budget.sweeps import spaced, sweep
+from rlhf_budget.optimum.certified import optimise
+from rlhf_budget.studies.sweeps import spaced, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,19 +21,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlhf_budget import Scenario
-from rlhf_budget.bound import confidence
-from rlhf_budget.simulation import WorldSpec, checkpoints, simulate, trials
-from rlhf_budget.simulation.coverage_grid import KINDS, coverage_grid
-from rlhf_budget.simulation.parallel import try_worlds
-from rlhf_budget.simulation.statistics import clopper_pearson
-from rlhf_budget.simulation.study import protocol_for, world_for
-from rlhf_budget.simulation.world import build_world
+from rlhf_budget.bound.terms import confidence
+from rlhf_budget.simulation import WorldSpec, simulate
+from rlhf_budget.simulation.evaluation import checkpoints, trials
+from rlhf_budget.simulation.evaluation.coverage_grid import KINDS, coverage_grid
+from rlhf_budget.simulation.evaluation.parallel import try_worlds
+from rlhf_budget.simulation.evaluation.statistics import clopper_pearson
+from rlhf_budget.simulation.evaluation.study import protocol_for, world_for
+from rlhf_budget.simulation.evaluation.world import build_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rlhf_budget.simulation import Simulation
-    from rlhf_budget.simulation.coverage_grid import Cell, Grid
+    from rlhf_budget.simulation.evaluation.coverage_grid import Cell, Grid
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "validation.md"

@@ -9,8 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlhf_budget.bound import Allocation, Bound, evaluate
-    from rlhf_budget.comparison import compare
+    from rlhf_budget.bound.terms import Allocation, Bound, evaluate
     from rlhf_budget.errors import (
         CalibrationError,
         FileAccessError,
@@ -21,14 +20,15 @@ if TYPE_CHECKING:
         ScenarioError,
         UnreachableTargetError,
     )
-    from rlhf_budget.gates import check
-    from rlhf_budget.planner import plan, plan_many
-    from rlhf_budget.results import Plan
+    from rlhf_budget.planning.planner import plan, plan_many
+    from rlhf_budget.planning.results import Plan
     from rlhf_budget.scenario import Scenario, load_scenario
     from rlhf_budget.simulation import simulate
-    from rlhf_budget.sweeps import sweep
+    from rlhf_budget.studies.comparison import compare
+    from rlhf_budget.studies.gates import check
+    from rlhf_budget.studies.sweeps import sweep
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "Allocation",
@@ -55,18 +55,18 @@ __all__ = [
 ]
 
 _HOME = {
-    "Allocation": "bound",
-    "Bound": "bound",
-    "Plan": "results",
+    "Allocation": "bound.terms",
+    "Bound": "bound.terms",
+    "Plan": "planning.results",
     "Scenario": "scenario",
-    "check": "gates",
-    "compare": "comparison",
-    "evaluate": "bound",
+    "check": "studies.gates",
+    "compare": "studies.comparison",
+    "evaluate": "bound.terms",
     "load_scenario": "scenario",
-    "plan": "planner",
-    "plan_many": "planner",
+    "plan": "planning.planner",
+    "plan_many": "planning.planner",
     "simulate": "simulation",
-    "sweep": "sweeps",
+    "sweep": "studies.sweeps",
 }
 
 

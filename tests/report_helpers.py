@@ -11,20 +11,18 @@ import pytest
 from conftest import scenario_mapping
 
 from rlhf_budget import load_scenario
-from rlhf_budget.bound import Allocation, Bound
-from rlhf_budget.money import Cost
-from rlhf_budget.results import (
+from rlhf_budget.bound.terms import Allocation, Bound
+from rlhf_budget.optimum.money import Cost
+from rlhf_budget.optimum.results import Certificate, NearOptimal, Target
+from rlhf_budget.planning.results import (
     Alternative,
     AssumedConstant,
-    Certificate,
     ClosedForm,
     CurrentPlan,
     Elasticity,
     Marginal,
-    NearOptimal,
     Notice,
     Plan,
-    Target,
 )
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"

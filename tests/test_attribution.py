@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_budget import load_scenario, plan
-from rlhf_budget.attribution import GROUPS, Attribution, attribute, changed_keys, shapley
+from rlhf_budget.studies.attribution import GROUPS, Attribution, attribute, changed_keys, shapley
 
 if TYPE_CHECKING:
     from rlhf_budget import Plan

@@ -6,9 +6,9 @@ import pytest
 from conftest import scenario_mapping
 
 from rlhf_budget import load_scenario
-from rlhf_budget.binding import binding, violations
-from rlhf_budget.bound import Allocation
-from rlhf_budget.optimum import least_cost, optimise
+from rlhf_budget.bound.terms import Allocation
+from rlhf_budget.optimum.certified import least_cost, optimise
+from rlhf_budget.planning.binding import binding, violations
 
 
 @pytest.mark.parametrize(

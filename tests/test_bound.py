@@ -10,7 +10,7 @@ import pytest
 from conftest import scenario_mapping
 
 from rlhf_budget import Allocation, evaluate, load_scenario
-from rlhf_budget.bound import (
+from rlhf_budget.bound.terms import (
     best_clip_threshold,
     constants_of,
     coverage,

@@ -17,10 +17,11 @@ import yaml
 from conftest import scenario_mapping
 
 import rlhf_budget
-from rlhf_budget import __version__, planner
+from rlhf_budget import __version__
 from rlhf_budget.cli import app, errors
 from rlhf_budget.cli.init import Preset
 from rlhf_budget.cli.schema import Subject
+from rlhf_budget.planning import planner
 from rlhf_budget.report.schema import plan_schema
 
 if TYPE_CHECKING:
@@ -314,7 +315,7 @@ def test_a_plan_in_a_pipe_imports_nothing_heavy(run: Run, tmp_path: Path) -> Non
     with process(code, tmp_path, stdout=subprocess.PIPE) as started:
         out, _ = started.communicate(timeout=60)
     modules = set(out.decode().split("MODULES", 1)[1].split())
-    assert "rlhf_budget.planner" in modules
+    assert "rlhf_budget.planning.planner" in modules
     for heavy in ("scipy", "rich.console", "rich.markdown", "pygments", "duckdb", "pandas"):
         assert heavy not in modules
     for other in ("calibrate", "simulate", "init", "schema"):

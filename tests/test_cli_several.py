@@ -174,8 +174,8 @@ def test_a_plot_is_written_beside_the_results(run: Run) -> None:
 
 
 def test_progress_goes_to_standard_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rlhf_budget import sweeps
     from rlhf_budget.cli import sweep
+    from rlhf_budget.studies import sweeps
 
     clock = iter(range(0, 1000, 2))
     monkeypatch.setattr(sweep.time, "monotonic", lambda: float(next(clock)))

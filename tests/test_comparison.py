@@ -14,11 +14,11 @@ from conftest import scenario_mapping
 from report_helpers import check_snapshot
 
 from rlhf_budget import ScenarioError, load_scenario, plan
-from rlhf_budget.comparison import Comparison, Entry, compare, load_entries
+from rlhf_budget.planning.results import Notice
 from rlhf_budget.report.comparison_document import comparison_document
 from rlhf_budget.report.markdown import markdown
 from rlhf_budget.report.terminal import show
-from rlhf_budget.results import Notice
+from rlhf_budget.studies.comparison import Comparison, Entry, compare, load_entries
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from test_optimum import BOUNDS, CASES, FAMILIES, REWARD_MODELS, small_scenarios
 
 from rlhf_budget import InfeasibleError, evaluate, load_scenario
-from rlhf_budget.bound import Allocation
-from rlhf_budget.decisions import (
+from rlhf_budget.bound.terms import Allocation
+from rlhf_budget.optimum.certified import least_cost, optimise
+from rlhf_budget.optimum.problems import (
     ROUNDING,
     budget_problem,
     fewest_labels,
     prepare,
     target_problem,
 )
-from rlhf_budget.optimum import least_cost, optimise
 
 
 def points(case: Any, count: int = 400) -> tuple[Any, Any, Any]:

@@ -13,7 +13,11 @@ from report_helpers import make_plan
 
 from rlhf_budget import FileAccessError, InfeasibleError, ScenarioError, load_scenario
 from rlhf_budget import plan as make
-from rlhf_budget.gates import (
+from rlhf_budget.report.data import json_text, with_header
+from rlhf_budget.report.gates_document import gate_words, gates_document
+from rlhf_budget.report.github import annotation_lines
+from rlhf_budget.report.markdown import markdown
+from rlhf_budget.studies.gates import (
     INFORMATIVE,
     PROVED,
     Check,
@@ -27,15 +31,11 @@ from rlhf_budget.gates import (
     max_increase,
     requirement,
 )
-from rlhf_budget.report.data import json_text, with_header
-from rlhf_budget.report.gates_document import gate_words, gates_document
-from rlhf_budget.report.github import annotation_lines
-from rlhf_budget.report.markdown import markdown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rlhf_budget.gates import Operator
+    from rlhf_budget.studies.gates import Operator
 
 SCENARIO = load_scenario(
     scenario_mapping(

@@ -10,9 +10,9 @@ from conftest import scenario_mapping
 
 from rlhf_budget import Plan, evaluate, load_scenario
 from rlhf_budget.errors import RlhfBudgetError
-from rlhf_budget.insight import alternatives, assumed, closed_form, current
-from rlhf_budget.optimum import least_cost, optimise
-from rlhf_budget.planner import plan
+from rlhf_budget.optimum.certified import least_cost, optimise
+from rlhf_budget.planning.insight import alternatives, assumed, closed_form, current
+from rlhf_budget.planning.planner import plan
 
 
 def optimum(**changes: Any) -> Any:

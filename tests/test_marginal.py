@@ -8,9 +8,9 @@ import pytest
 from conftest import scenario_mapping
 
 from rlhf_budget import Scenario, load_scenario
-from rlhf_budget.leaves import positive_leaves
-from rlhf_budget.marginal import marginal, sensitivity
-from rlhf_budget.optimum import optimise
+from rlhf_budget.optimum.certified import optimise
+from rlhf_budget.planning.marginal import marginal, sensitivity
+from rlhf_budget.scenario.leaves import positive_leaves
 
 CASES = json.loads((Path(__file__).parent / "reference" / "cases.json").read_text())
 SMOOTH = [case for case in CASES if case["scenario"]["name"] != "tiny-budget"]

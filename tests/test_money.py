@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_budget import load_scenario
-from rlhf_budget.money import Prices, exact, prices_of
-from rlhf_budget.optimum import optimise
+from rlhf_budget.optimum.certified import optimise
+from rlhf_budget.optimum.money import Prices, exact, prices_of
 
 MONEY = st.decimals(0, 1000, places=4, allow_nan=False).map(float)
 MANY = 10**12
@@ -138,7 +138,7 @@ def test_prices_a_hair_off_whole_labels_lose_no_label(
 
 
 def best_by_levels_of_labels(scenario: Any) -> float:
-    from rlhf_budget.decisions import prepare
+    from rlhf_budget.optimum.problems import prepare
 
     case = prepare(scenario)
     best = math.inf

@@ -36,7 +36,10 @@ import test_optimum
 import test_penalty
 import test_solver
 
-from rlhf_budget import bound, money, penalty, solver
+from rlhf_budget.bound import penalty
+from rlhf_budget.bound import terms as bound
+from rlhf_budget.optimum import money
+from rlhf_budget.optimum import search as solver
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from test_optimum import enumerated, small_scenarios
 
 from rlhf_budget import InfeasibleError, load_scenario
-from rlhf_budget.near_optimal import WITHIN, near_optimal
-from rlhf_budget.optimum import optimise
+from rlhf_budget.optimum.certified import optimise
+from rlhf_budget.optimum.near_optimal import WITHIN, near_optimal
 
 
 @given(small_scenarios())

@@ -9,13 +9,13 @@ import pytest
 from conftest import scenario_mapping
 
 from rlhf_budget import load_scenario
-from rlhf_budget import optimum as optimum_module
-from rlhf_budget.notices import notices
-from rlhf_budget.optimum import least_cost, optimise
-from rlhf_budget.solver import Search
+from rlhf_budget.optimum import certified as optimum_module
+from rlhf_budget.optimum.certified import least_cost, optimise
+from rlhf_budget.optimum.search import Search
+from rlhf_budget.planning.notices import notices
 
 if TYPE_CHECKING:
-    from rlhf_budget.results import Notice
+    from rlhf_budget.planning.results import Notice
 
 CODES = {
     "vacuous-bound",

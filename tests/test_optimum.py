@@ -19,8 +19,8 @@ from rlhf_budget import (
     evaluate,
     load_scenario,
 )
-from rlhf_budget.bound import rollout_choices
-from rlhf_budget.optimum import least_cost, optimise, optimise_many
+from rlhf_budget.bound.terms import rollout_choices
+from rlhf_budget.optimum.certified import least_cost, optimise, optimise_many
 
 CASES = json.loads((Path(__file__).parent / "reference" / "cases.json").read_text())
 TERMS = ("total", "sampling", "reward_shift", "kl_clipping")

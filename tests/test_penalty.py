@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlhf_budget.penalty import penalty_table
-from rlhf_budget.tails import (
+from rlhf_budget.bound.penalty import penalty_table
+from rlhf_budget.bound.tails import (
     Empirical,
     Exponential,
     Gamma,

@@ -19,7 +19,7 @@ from rlhf_budget import (
     plan,
     plan_many,
 )
-from rlhf_budget.optimum import Optimum
+from rlhf_budget.optimum.certified import Optimum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from report_helpers import check_snapshot, make_bare_plan, make_bound, make_plan, make_target_plan
 
-from rlhf_budget.bound import Allocation
-from rlhf_budget.money import Cost
+from rlhf_budget.bound.terms import Allocation
+from rlhf_budget.optimum.money import Cost
+from rlhf_budget.optimum.results import Certificate
+from rlhf_budget.planning.results import ClosedForm, Marginal, Plan
 from rlhf_budget.report import plan_html
 from rlhf_budget.report.data import csv_text
 from rlhf_budget.report.document import Paragraph, Table
@@ -20,7 +22,6 @@ from rlhf_budget.report.markdown import escape, markdown
 from rlhf_budget.report.numbers import written
 from rlhf_budget.report.plan_document import plan_document
 from rlhf_budget.report.plan_words import proof, reasons, verdict
-from rlhf_budget.results import Certificate, ClosedForm, Marginal, Plan
 
 
 def words(plan: Plan) -> str:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_budget import solver
-from rlhf_budget.solver import (
+from rlhf_budget.optimum import search as solver
+from rlhf_budget.optimum.search import (
     WORST,
     Boxes,
     Candidate,

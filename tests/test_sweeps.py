@@ -16,7 +16,7 @@ from rlhf_budget import FileAccessError, ScenarioError, load_scenario, plan
 from rlhf_budget.report.charts import sweep_chart, write_chart
 from rlhf_budget.report.sweep_document import sweep_document
 from rlhf_budget.report.terminal import show
-from rlhf_budget.sweeps import BATCH, Over, Sweep, listed, parse_over, spaced, sweep
+from rlhf_budget.studies.sweeps import BATCH, Over, Sweep, listed, parse_over, spaced, sweep
 
 if TYPE_CHECKING:
     from pathlib import Path

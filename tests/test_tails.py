@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_budget.tails import (
+from rlhf_budget.bound.tails import (
     Empirical,
     Exponential,
     Gamma,
@@ -453,7 +453,7 @@ def test_the_excess_of_a_narrow_weibull_below_its_mean_is_the_mean_less_the_thre
 def test_only_gamma_and_weibull_load_scipy() -> None:
     program = """
 import sys
-from rlhf_budget.tails import *
+from rlhf_budget.bound.tails import *
 for tail in (Gaussian(12.0, 5.0), Exponential(12.0), HalfNormal(9.0), LogNormal(2.0, 0.05),
              Lomax(2.5, 15.0), Empirical([1.0, 2.0]), Gamma(2.5, 4.0), Weibull(0.8, 10.0)):
     if tail.family not in {"gamma", "weibull"}:

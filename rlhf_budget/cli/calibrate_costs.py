@@ -13,7 +13,7 @@ from rlhf_budget.cli import (
 from rlhf_budget.errors import CalibrationError
 
 if TYPE_CHECKING:
-    from rlhf_budget.calibrate.costs import CostConstants
+    from rlhf_budget.calibrate.costs.calibration import CostConstants
     from rlhf_budget.report.document import Section
 
 

@@ -15,7 +15,7 @@ from rlhf_budget.errors import CalibrationError
 
 if TYPE_CHECKING:
     from rlhf_budget.calibrate.estimates import Calibration, Estimate
-    from rlhf_budget.calibrate.into import ScenarioEdit
+    from rlhf_budget.calibrate.into.edit import ScenarioEdit
     from rlhf_budget.report.document import Document, Section
 
 
@@ -82,7 +82,7 @@ def send_calibration(
 
 
 def _prepared(calibration: Calibration, into: str, *, unreliable: bool) -> ScenarioEdit:
-    from rlhf_budget.calibrate.into import describe_sources, edit_scenario
+    from rlhf_budget.calibrate.into.edit import describe_sources, edit_scenario
 
     if into == "-":
         raise CalibrationError("--into needs a file, not standard input")
@@ -129,7 +129,7 @@ def _print(
 ) -> None:
     chosen = format_ or _by_suffix(output)
     if chosen is CalibrateFormat.YAML:
-        from rlhf_budget.calibrate.yaml_fragment import fragment_yaml
+        from rlhf_budget.calibrate.into.fragment import fragment_yaml
 
         text = fragment_yaml(calibration, include_unreliable=unreliable)
         deliver(text, output, quiet=quiet)

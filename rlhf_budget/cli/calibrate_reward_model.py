@@ -13,7 +13,7 @@ from rlhf_budget.cli import (
 )
 
 if TYPE_CHECKING:
-    from rlhf_budget.calibrate.reward_model import RewardModelConstants
+    from rlhf_budget.calibrate.reward_model.calibration import RewardModelConstants
     from rlhf_budget.report.document import Section
 
 

@@ -14,7 +14,7 @@ from rlhf_budget.cli.output import Answer, deliver, send
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rlhf_budget.gates import Check, Rule
+    from rlhf_budget.studies.gates import Check, Rule
 
     Parsed = TypeVar("Parsed")
 
@@ -92,8 +92,8 @@ def check(
     Gates are the flags, the file's checks, and always that the plan is proved. All are evaluated
     and shown. With --quiet nothing is printed while all pass.
     """
-    from rlhf_budget import gates
     from rlhf_budget.scenario import load_scenario
+    from rlhf_budget.studies import gates
 
     if (against is None) != (max_increase is None):
         raise typer.BadParameter("--against and --max-increase need each other.")

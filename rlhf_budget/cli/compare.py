@@ -34,8 +34,8 @@ def compare(
 
     A column is called NAME or by its file's stem; a file's own scenarios by their names.
     """
-    from rlhf_budget import comparison
     from rlhf_budget.report.comparison_document import comparison_document
+    from rlhf_budget.studies import comparison
 
     found = comparison.compare(
         comparison.load_entries(files), baseline=baseline, tolerance=tolerance

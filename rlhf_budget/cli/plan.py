@@ -21,7 +21,7 @@ def plan(
 
     With --target-bound, find the least budget that reaches a bound instead.
     """
-    from rlhf_budget import planner
+    from rlhf_budget.planning import planner
     from rlhf_budget.report.plan_document import plan_document
     from rlhf_budget.scenario import load_scenario
 

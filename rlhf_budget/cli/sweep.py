@@ -15,7 +15,7 @@ from rlhf_budget.cli.output import Answer, notice, send
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rlhf_budget.sweeps import Over
+    from rlhf_budget.studies.sweeps import Over
 
 
 class ScaleName(StrEnum):
@@ -55,9 +55,9 @@ def sweep(
 
     Values that cannot be planned are marked.
     """
-    from rlhf_budget import sweeps
     from rlhf_budget.report.sweep_document import sweep_document
     from rlhf_budget.scenario import load_scenario
+    from rlhf_budget.studies import sweeps
 
     chosen = _over(over, points, scale)
     if plot is not None:
@@ -90,7 +90,7 @@ def sweep(
 
 
 def _over(text: str, points: int, scale: ScaleName | None) -> Over:
-    from rlhf_budget import sweeps
+    from rlhf_budget.studies import sweeps
 
     try:
         return sweeps.parse_over(text, points=points, scale=None if scale is None else scale.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rlhf_budget.results import Plan
+    from rlhf_budget.planning.results import Plan
 
 __all__ = ["plan_html"]
 

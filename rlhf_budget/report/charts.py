@@ -18,7 +18,7 @@ from rlhf_budget.scenario.keys import KEYS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rlhf_budget.sweeps import PlannedPoint, Sweep
+    from rlhf_budget.studies.sweeps import PlannedPoint, Sweep
 
 SUFFIXES: Final = (".svg", ".png", ".pdf", ".html")
 """Endings of the files that a chart can be written to."""

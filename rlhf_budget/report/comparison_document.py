@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rlhf_budget.attribution import GROUPS
 from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
 from rlhf_budget.report.numbers import percent, significant, write_group
 from rlhf_budget.report.words import listing
+from rlhf_budget.studies.attribution import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rlhf_budget.attribution import Attribution, Contribution
-    from rlhf_budget.comparison import Comparison, Difference, ValueDifference
+    from rlhf_budget.planning.results import Plan
     from rlhf_budget.report.document import Cell, Format
-    from rlhf_budget.results import Plan
+    from rlhf_budget.studies.attribution import Attribution, Contribution
+    from rlhf_budget.studies.comparison import Comparison, Difference, ValueDifference
 
 BEST = "* "
 """Stands before the best of a row."""

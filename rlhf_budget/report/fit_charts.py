@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlhf_budget.calibrate.learning_curve import curve_band
-from rlhf_budget.calibrate.reward_model import RewardModelConstants
-from rlhf_budget.calibrate.rollouts import RolloutConstants
+from rlhf_budget.bound.tails import make_tail
+from rlhf_budget.calibrate.reward_model.calibration import RewardModelConstants
+from rlhf_budget.calibrate.reward_model.learning_curve import curve_band
+from rlhf_budget.calibrate.rollouts.calibration import RolloutConstants
 from rlhf_budget.errors import CalibrationError, FileAccessError, MissingExtraError
 from rlhf_budget.report.charts import rendered
 from rlhf_budget.report.data import write_whole
-from rlhf_budget.tails import make_tail
 
 if TYPE_CHECKING:
     from rlhf_budget.calibrate.estimates import Calibration
-    from rlhf_budget.calibrate.learning_curve import LearningCurve
-    from rlhf_budget.calibrate.tail_summary import TailSummary
+    from rlhf_budget.calibrate.reward_model.learning_curve import LearningCurve
+    from rlhf_budget.calibrate.rollouts.tail_summary import TailSummary
 
 CHART_SUFFIXES = (".svg", ".png", ".pdf", ".html")
 """Endings of the files that a chart can be written to."""

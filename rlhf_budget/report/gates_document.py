@@ -9,7 +9,7 @@ from rlhf_budget.report.numbers import money, percent, plain, significant
 from rlhf_budget.report.words import count, listing, purchase
 
 if TYPE_CHECKING:
-    from rlhf_budget.gates import Baseline, Check, Gate, Operand
+    from rlhf_budget.studies.gates import Baseline, Check, Gate, Operand
 
 
 def gates_document(check: Check) -> Document:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rlhf_budget.report.gates_document import gate_words
 
 if TYPE_CHECKING:
-    from rlhf_budget.gates import Check
+    from rlhf_budget.studies.gates import Check
 
 
 def annotation_lines(check: Check, file: str) -> str:

@@ -18,10 +18,10 @@ from rlhf_budget.report.words import (
 )
 
 if TYPE_CHECKING:
-    from rlhf_budget.bound import Allocation
-    from rlhf_budget.money import Cost
+    from rlhf_budget.bound.terms import Allocation
+    from rlhf_budget.optimum.money import Cost
+    from rlhf_budget.planning.results import AssumedConstant, Plan
     from rlhf_budget.report.document import Cell, Format
-    from rlhf_budget.results import AssumedConstant, Plan
 
 MOST_SENSITIVITIES = 6
 """Constants shown in the table; JSON has them all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rlhf_budget.bound import rollout_choices
+from rlhf_budget.bound.terms import rollout_choices
 from rlhf_budget.report.document import Paragraph
 from rlhf_budget.report.numbers import integer, money, percent, significant, small_percent
 from rlhf_budget.report.words import (
@@ -18,7 +18,7 @@ from rlhf_budget.report.words import (
 )
 
 if TYPE_CHECKING:
-    from rlhf_budget.results import CurrentPlan, Plan
+    from rlhf_budget.planning.results import CurrentPlan, Plan
 
 CLEARLY_BELOW = 0.9
 """A near-optimal plan at this share of the budget or less is worth the headline."""

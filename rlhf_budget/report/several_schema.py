@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rlhf_budget.attribution import GROUPS
-from rlhf_budget.comparison import LOWER_IS_BETTER
 from rlhf_budget.report.schema import (
     REWARD,
     allocation_schema,
@@ -23,7 +21,9 @@ from rlhf_budget.report.schema import (
     whole,
     with_header,
 )
-from rlhf_budget.sweeps import STATUSES
+from rlhf_budget.studies.attribution import GROUPS
+from rlhf_budget.studies.comparison import LOWER_IS_BETTER
+from rlhf_budget.studies.sweeps import STATUSES
 
 if TYPE_CHECKING:
     from rlhf_budget.report.schema import Schema

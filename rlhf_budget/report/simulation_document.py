@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rlhf_budget.report.document import Cell
-    from rlhf_budget.simulation.results import Simulation, TriedAllocation, VersusPlan
-    from rlhf_budget.simulation.statistics import Estimate
+    from rlhf_budget.simulation.evaluation.results import Simulation, TriedAllocation, VersusPlan
+    from rlhf_budget.simulation.evaluation.statistics import Estimate
 
 _TERMS = {
     "sampling": "sampling: finitely many prompts and rollouts",

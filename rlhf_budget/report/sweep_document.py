@@ -12,9 +12,9 @@ from rlhf_budget.report.words import amount, buys_labels, count, purchase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rlhf_budget.bound import Allocation, Bound
+    from rlhf_budget.bound.terms import Allocation, Bound
     from rlhf_budget.report.document import Cell, Kind
-    from rlhf_budget.sweeps import PlannedPoint, Point, Sweep, Value
+    from rlhf_budget.studies.sweeps import PlannedPoint, Point, Sweep, Value
 
 CURRENT = "current"
 """Names the row of what is done now, at the budget that it costs."""

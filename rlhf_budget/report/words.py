@@ -9,8 +9,8 @@ from rlhf_budget.report.numbers import integer, money, plain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rlhf_budget.bound import Allocation
-    from rlhf_budget.results import Plan
+    from rlhf_budget.bound.terms import Allocation
+    from rlhf_budget.planning.results import Plan
     from rlhf_budget.scenario.models import Scenario
 
 INEQUALITIES = {

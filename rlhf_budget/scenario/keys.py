@@ -110,7 +110,7 @@ FAMILIES: Final[dict[str, dict[str, Key]]] = {
         ),
     },
 }
-"""Fields of every family of ``log_ratio``; the tails themselves are in ``rlhf_budget.tails``."""
+"""Fields of every family of ``log_ratio``; the tails are in ``rlhf_budget.bound.tails``."""
 
 POLICIES: Final[dict[str, tuple[str, ...]]] = {
     "fixed": (),

@@ -7,9 +7,7 @@ have passed them. Plain dataclasses, since importing a validation library costs 
 from __future__ import annotations
 
 import copy
-import math
-from dataclasses import dataclass, field, fields
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rlhf_budget.errors import Problem, ScenarioError
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
     from rlhf_budget.scenario.assumptions import Assumption
     from rlhf_budget.scenario.written import Written
-    from rlhf_budget.tails import Tail
 
 
 class Section:
@@ -34,7 +31,6 @@ class Section:
     def model_copy(self, *, update: Mapping[str, Any]) -> Self:
         """Return a copy with some fields changed, unvalidated: for values known to be legal."""
         changed = copy.copy(self)
-        changed.__dict__.pop("cached_tail", None)
         changed.__dict__.update(update)
         return changed
 
@@ -154,7 +150,7 @@ class LogRatio(Section):
     """
 
     family: str
-    """Name of the family, as in ``rlhf_budget.tails.FAMILIES``."""
+    """Name of the family, as in ``rlhf_budget.bound.tails.FAMILIES``."""
     kl: float | None = None
     """Gaussian: mean of the log-ratio, nats per sequence."""
     std: float | None = None
@@ -171,21 +167,6 @@ class LogRatio(Section):
     """Lognormal: standard deviation of ``ln |l|``, ln nats."""
     samples: tuple[float, ...] | None = field(default=None, repr=False)
     """Empirical: nats per sequence."""
-
-    @cached_property
-    def cached_tail(self) -> Tail:
-        """The tail, made once; callers use ``tail()``."""
-        from rlhf_budget.tails import make_tail  # noqa: PLC0415 - reading a scenario needs no tails
-
-        names = [entry.name for entry in fields(self) if entry.name != "family"]
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        if self.family == "gaussian" and self.std is None:
-            given["std"] = math.sqrt(2.0 * given["kl"])
-        return make_tail(self.family, **given)
-
-    def tail(self) -> Tail:
-        """Return the law of ``|l|``, in nats."""
-        return self.cached_tail
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rlhf_budget.simulation.results import Simulation
-from rlhf_budget.simulation.schema import simulate_schema
-from rlhf_budget.simulation.study import simulate
-from rlhf_budget.simulation.world import WorldSpec
+from rlhf_budget.simulation.evaluation.results import Simulation
+from rlhf_budget.simulation.evaluation.schema import simulate_schema
+from rlhf_budget.simulation.evaluation.study import simulate
+from rlhf_budget.simulation.evaluation.world import WorldSpec
 
 __all__ = ["Simulation", "WorldSpec", "simulate", "simulate_schema"]

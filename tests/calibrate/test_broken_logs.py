@@ -189,7 +189,7 @@ def test_file_names_with_pattern_letters(tmp_path):
 
 
 def test_long_records_get_the_memory_they_need(tmp_path, monkeypatch):
-    from rlhf_budget.calibrate import engine
+    from rlhf_budget.calibrate.logs import engine
 
     monkeypatch.setattr(engine, "MEMORY_LIMIT", "20MB")
     log = tmp_path / "rows.jsonl"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from rlhf_budget.calibrate import RolloutConstants, Source, costs, read_losses, reward_model
-from rlhf_budget.calibrate.costs import PastRun
-from rlhf_budget.calibrate.histogram import LogHistogram
-from rlhf_budget.calibrate.tail_fits import TailFit
-from rlhf_budget.calibrate.tail_summary import TailSummary
+from rlhf_budget.calibrate.costs.calibration import PastRun
+from rlhf_budget.calibrate.logs.histogram import LogHistogram
+from rlhf_budget.calibrate.rollouts.tail_fits import TailFit
+from rlhf_budget.calibrate.rollouts.tail_summary import TailSummary
 from rlhf_budget.errors import CalibrationError, FileAccessError
 from rlhf_budget.report.fit_charts import fit_chart, write_chart
 

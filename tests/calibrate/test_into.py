@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from rlhf_budget import load_scenario
 from rlhf_budget.calibrate import PastRun, costs, describe_sources, edit_scenario
-from rlhf_budget.calibrate.yaml_edit import edit_yaml
+from rlhf_budget.calibrate.into.yaml_edit import edit_yaml
 from rlhf_budget.cli.app import run
 from rlhf_budget.errors import CalibrationError, FileAccessError, ScenarioError
 from rlhf_budget.scenario.yaml_source import read_yaml

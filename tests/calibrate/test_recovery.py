@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from scipy.stats import expon, norm
 
-from rlhf_budget.calibrate import tail_summary, variance
-from rlhf_budget.calibrate.groups import group_shares, informative_share
-from rlhf_budget.calibrate.histogram import LogHistogram
+from rlhf_budget.calibrate.logs.histogram import LogHistogram
 from rlhf_budget.calibrate.moments import Moments
-from rlhf_budget.calibrate.rollout_estimates import _ratio
+from rlhf_budget.calibrate.rollouts import tail_summary, variance
+from rlhf_budget.calibrate.rollouts.estimates import _ratio
+from rlhf_budget.calibrate.rollouts.groups import group_shares, informative_share
 
 REPETITIONS = 400
 LEVEL = 0.95

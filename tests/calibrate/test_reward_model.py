@@ -11,7 +11,7 @@ import pytest
 from scipy import optimize
 
 from rlhf_budget.calibrate import read_losses, reward_model
-from rlhf_budget.calibrate.learning_curve import curve_band, fit_learning_curve
+from rlhf_budget.calibrate.reward_model.learning_curve import curve_band, fit_learning_curve
 from rlhf_budget.errors import CalibrationError, FileAccessError, LogError
 
 DATA = Path(__file__).parents[1] / "data" / "reward_model"

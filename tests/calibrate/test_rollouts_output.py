@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from rlhf_budget.calibrate import RolloutOptions, rollouts_from_files
+from rlhf_budget.calibrate.into.fragment import fragment_yaml
 from rlhf_budget.calibrate.schema import calibrate_schema
-from rlhf_budget.calibrate.yaml_fragment import fragment_yaml
 from rlhf_budget.cli.app import run
 
 DUMPS = Path(__file__).parents[1] / "data" / "trainers"
@@ -76,7 +76,7 @@ def test_yaml_reads_back_as_the_fragment(result):
 
 @pytest.mark.parametrize("name", ["trl-grpo-k8-log-ratio", "trl-grpo-k8"])
 def test_the_fragment_pastes_into_a_scenario(name):
-    from rlhf_budget.planner import plan
+    from rlhf_budget.planning.planner import plan
     from rlhf_budget.scenario import load_scenario
 
     found = rollouts_from_files([str(DUMPS / name)])
@@ -92,7 +92,7 @@ def test_the_fragment_pastes_into_a_scenario(name):
 
 
 def test_small_numbers_are_numbers_for_every_yaml_reader():
-    from rlhf_budget.calibrate.yaml_fragment import _scalar
+    from rlhf_budget.calibrate.into.fragment import _scalar
 
     for value in (1e-5, 1.5e-7, 1e22, 3.0, 0.1):
         assert yaml.safe_load(_scalar(value)) == value

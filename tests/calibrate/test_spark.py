@@ -9,9 +9,9 @@ import pytest
 from test_engines import numbers, sample_frame
 
 from rlhf_budget.calibrate import FieldNames, RolloutOptions, rollouts_from_files
-from rlhf_budget.calibrate.engine import open_engine
-from rlhf_budget.calibrate.fields import resolve_layout
-from rlhf_budget.calibrate.files import find_logs
+from rlhf_budget.calibrate.logs.engine import open_engine
+from rlhf_budget.calibrate.logs.fields import resolve_layout
+from rlhf_budget.calibrate.logs.files import find_logs
 
 DUMPS = Path(__file__).parents[1] / "data" / "trainers"
 

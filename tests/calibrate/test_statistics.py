@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import betabinom
 
-from rlhf_budget.calibrate import variance
-from rlhf_budget.calibrate.groups import informative_share
-from rlhf_budget.calibrate.histogram import LogHistogram
+from rlhf_budget.calibrate.logs.histogram import LogHistogram
 from rlhf_budget.calibrate.moments import Moments
-from rlhf_budget.calibrate.tail_fits import fit_tails
+from rlhf_budget.calibrate.rollouts import variance
+from rlhf_budget.calibrate.rollouts.groups import informative_share
+from rlhf_budget.calibrate.rollouts.tail_fits import fit_tails
 
 
 def moments_of(groups, centre=0.0):

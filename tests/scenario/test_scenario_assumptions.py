@@ -19,6 +19,7 @@ from scenario_helpers import (
     unhurried,
 )
 
+from rlhf_budget.bound.tails import tail_of
 from rlhf_budget.scenario import assumptions, load_scenario
 from rlhf_budget.scenario.assumptions import Assumption, middle
 from rlhf_budget.scenario.keys import KEYS
@@ -215,7 +216,7 @@ def test_unknown_coverage_of_other_families_uses_the_mean_of_the_tail(law):
     values = replaced("log_ratio", law)
     values["reward_model"] = {**BASE["reward_model"], "coverage": "unknown"}
     read = load_scenario(values)
-    expected = math.exp(read.log_ratio.tail().excess(0.0) / 2)
+    expected = math.exp(tail_of(read.log_ratio).excess(0.0) / 2)
     assert read.assumed[0].high == pytest.approx(expected, rel=1e-12)
 
 

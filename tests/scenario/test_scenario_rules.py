@@ -20,6 +20,7 @@ from scenario_helpers import (
     unhurried,
 )
 
+from rlhf_budget.bound.tails import tail_of
 from rlhf_budget.errors import ScenarioError
 from rlhf_budget.scenario import Scenario, load_scenario, load_scenarios
 from rlhf_budget.scenario.keys import KEYS
@@ -533,8 +534,8 @@ FAMILIES = {
 def test_families(family):
     read = load_scenario(replaced("log_ratio", {"family": family, **FAMILIES[family]}))
     assert read.log_ratio.family == family
-    assert read.log_ratio.tail().family == family
-    assert read.log_ratio.tail() is read.log_ratio.tail()
+    assert tail_of(read.log_ratio).family == family
+    assert tail_of(read.log_ratio) is tail_of(read.log_ratio)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

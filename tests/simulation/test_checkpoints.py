@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.linalg import eigh
 
-from rlhf_budget.simulation import checkpoints, reward_fit, trials
-from rlhf_budget.simulation.world import WorldSpec, build_world
+from rlhf_budget.simulation.evaluation import checkpoints, reward_fit, trials
+from rlhf_budget.simulation.evaluation.world import WorldSpec, build_world
 
 THRESHOLD = 2.0
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from rlhf_budget.simulation import reward_fit
-from rlhf_budget.simulation.world import WorldSpec, build_world
+from rlhf_budget.simulation.evaluation import reward_fit
+from rlhf_budget.simulation.evaluation.world import WorldSpec, build_world
 
 
 def world(**spec):

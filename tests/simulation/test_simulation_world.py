@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rlhf_budget.simulation.world import WorldSpec, build_world, path_strengths, tilt
+from rlhf_budget.simulation.evaluation.world import WorldSpec, build_world, path_strengths, tilt
 
 
 def world(seed=0, **spec):

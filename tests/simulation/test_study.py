@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from rlhf_budget import Scenario, ScenarioError, bound
+from rlhf_budget import Scenario, ScenarioError
+from rlhf_budget.bound import terms as bound
 from rlhf_budget.report.data import json_text, with_header
-from rlhf_budget.simulation import WorldSpec, parallel, simulate, simulate_schema, study, trials
+from rlhf_budget.simulation import WorldSpec, simulate, simulate_schema
+from rlhf_budget.simulation.evaluation import parallel, study, trials
 
 TIGHT = WorldSpec(kl_coefficient=0.0, verifiable=True, balanced=True, strengths=(0.0,), named=0)
 """A reward of 0 or 1 with mean ½ for every prompt: nothing is more random."""

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rlhf_budget.bound import Allocation
-from rlhf_budget.simulation import checkpoints, trials
-from rlhf_budget.simulation.coverage_grid import KINDS, coverage_grid
-from rlhf_budget.simulation.trials import Entry, Protocol, judge, try_world
-from rlhf_budget.simulation.world import WorldSpec, build_world
+from rlhf_budget.bound.terms import Allocation
+from rlhf_budget.simulation.evaluation import checkpoints, trials
+from rlhf_budget.simulation.evaluation.coverage_grid import KINDS, coverage_grid
+from rlhf_budget.simulation.evaluation.trials import Entry, Protocol, judge, try_world
+from rlhf_budget.simulation.evaluation.world import WorldSpec, build_world
 
 PROTOCOL = Protocol(
     spec=WorldSpec(),

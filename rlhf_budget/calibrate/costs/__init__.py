@@ -1,0 +1,1 @@
+"""Prices of prompts and rollouts, from what past runs cost."""

@@ -1,0 +1,1 @@
+"""How far the reward model's data are from the current policy."""

@@ -1,0 +1,1 @@
+"""Estimates as YAML: a fragment, or an edit in place."""

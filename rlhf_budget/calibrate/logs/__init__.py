@@ -1,0 +1,1 @@
+"""What log files hold: trainers' dialects, one reader, the selection of rows."""

@@ -1,0 +1,274 @@
+"""The SQL in which logs of any layout become one table: DuckDB's and Spark's spelling of it.
+
+Both engines read a JSON line as text and take fields from it by path, so that a broken line, a
+number written as text or a missing key costs its own row and nothing else.
+"""
+
+# ruff: noqa: S608 (names of columns and files are quoted; nothing else comes from the user)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from rlhf_budget.calibrate.logs.fields import STEP_IN_FILE_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rlhf_budget.calibrate.logs.fields import Field, Layout
+
+_LONGEST_KEY = 40
+"""Longer prompts are grouped by their MD5 sum: the table of groups stays small."""
+LARGEST_NUMBER = 1e70
+"""Larger rewards and log-ratios count as infinite: their fourth powers would be."""
+_STEP_IN_NAME = "step_?([0-9]+)"
+
+
+class Dialect(Protocol):
+    """What differs between the engines' SQL."""
+
+    def identifier(self, name: str) -> str:
+        """Quote a column name."""
+
+    def json_path(self, field: Field) -> str:
+        """Return the JSON path of a field, as a quoted literal."""
+
+    def json_text(self, expression: str) -> str:
+        """Return a nested value as JSON text."""
+
+    def total(self, text: str) -> str:
+        """Return the sum of the numbers in the text of a flat JSON list."""
+
+    def row_hash(self, expressions: list[str]) -> str:
+        """Return a whole number in [0, 2³²) that depends on all expressions."""
+
+
+class DuckDBDialect:
+    """DuckDB."""
+
+    def identifier(self, name: str) -> str:
+        """Quote a column name."""
+        return '"' + name.replace('"', '""') + '"'
+
+    def json_path(self, field: Field) -> str:
+        """Return the JSON path of a field, as a quoted literal."""
+        inner = "".join(f"[{position}]" for position in field.inner)
+        name = field.name.replace('"', '\\"').replace("'", "''")
+        return f"'$.\"{name}\"{inner}'"
+
+    def json_text(self, expression: str) -> str:
+        """Return a nested value as JSON text."""
+        return f"CAST(to_json({expression}) AS VARCHAR)"
+
+    def total(self, text: str) -> str:
+        """Return the sum of the numbers in the text of a flat JSON list."""
+        return f"list_sum(TRY_CAST({text} AS DOUBLE[]))"
+
+    def row_hash(self, expressions: list[str]) -> str:
+        """Return a whole number in [0, 2³²) that depends on all expressions."""
+        return f"CAST(hash({', '.join(expressions)}) % 4294967296 AS BIGINT)"
+
+
+class SparkDialect:
+    """Spark SQL."""
+
+    def identifier(self, name: str) -> str:
+        """Quote a column name."""
+        return "`" + name.replace("`", "``") + "`"
+
+    def json_path(self, field: Field) -> str:
+        """Return the JSON path of a field, as a quoted literal."""
+        inner = "".join(f"[{position}]" for position in field.inner)
+        name = field.name.replace("\\", "\\\\").replace("'", "\\'")
+        return f"\"$['{name}']{inner}\""
+
+    def json_text(self, expression: str) -> str:
+        """Return a nested value as JSON text."""
+        return f"to_json({expression})"
+
+    def total(self, text: str) -> str:
+        """Return the sum of the numbers in the text of a flat JSON list."""
+        return f"aggregate(from_json({text}, 'array<double>'), 0D, (a, b) -> a + b)"
+
+    def row_hash(self, expressions: list[str]) -> str:
+        """Return a whole number in [0, 2³²) that depends on all expressions."""
+        return f"pmod(xxhash64({', '.join(expressions)}), 4294967296)"
+
+
+def quoted(text: str) -> str:
+    """Return an SQL string literal; paths and names hold no line breaks."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+class Columns:
+    """How the fields of one source are spelled in SQL."""
+
+    def __init__(self, dialect: Dialect, types: Mapping[str, str]) -> None:
+        self._dialect = dialect
+        self._types = types
+
+    def raw(self, field: Field) -> str:
+        """Return the value as it stands; NULL where the source has no such column."""
+        name = field_column(field)
+        return self._dialect.identifier(name) if name in self._types else "NULL"
+
+    def is_whole_number(self, field: Field) -> bool:
+        """Return whether the source's column holds whole numbers."""
+        return self._types.get(field_column(field), "").upper() in {"BIGINT", "INTEGER", "INT"}
+
+    def text(self, field: Field) -> str:
+        """Return the value as text, nested values as JSON."""
+        raw = self.raw(field)
+        kind = self._types.get(field_column(field), "").upper()
+        nested = kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "ARRAY"))
+        return self._dialect.json_text(raw) if nested else f"CAST({raw} AS STRING)"
+
+    def number(self, field: Field) -> str:
+        """Return the value as a double; true and false count as 1 and 0; NULL for other text."""
+        kind = self._types.get(field_column(field), "").upper()
+        textual = kind.startswith(("VARCHAR", "STRING", "STRUCT", "MAP", "ARRAY"))
+        if kind and not textual and not kind.endswith("]"):
+            return f"CAST({self.raw(field)} AS DOUBLE)"
+        text = self.text(field)
+        return (
+            f"CASE lower({text}) WHEN 'true' THEN 1e0 WHEN 'false' THEN 0e0"
+            f" ELSE TRY_CAST({text} AS DOUBLE) END"
+        )
+
+    def sequence_number(self, field: Field) -> str:
+        """Return a number, or the sum of a list written per token."""
+        kind = self._types.get(field_column(field), "").upper()
+        if kind in {"DOUBLE", "FLOAT", "BIGINT", "INTEGER", "INT", "LONG"}:
+            return self.number(field)
+        text = self.text(field)
+        if field.kind == "length":
+            return f"CASE WHEN {text} LIKE '[%]' THEN CAST(json_array_length({text}) AS DOUBLE) END"
+        # Inner brackets go: a padded list in a list of one is one list of numbers.
+        flat = f"concat('[', replace(replace({text}, '[', ''), ']', ''), ']')"
+        listed = f"CASE WHEN {text} LIKE '[%]' THEN {self._dialect.total(flat)} END"
+        return f"coalesce({listed}, {self.number(field)})"
+
+
+def field_column(field: Field) -> str:
+    """Return the name of the column that a source has for a field."""
+    return field.name + "".join(f"[{position}]" for position in field.inner)
+
+
+def normalised(
+    layout: Layout, dialect: Dialect, types: Mapping[str, str], source: str, *, evaluation: bool
+) -> str:
+    """Return the SELECT that turns one source into the columns that ``aggregates`` reads.
+
+    Parameters
+    ----------
+    layout
+        Where each role is.
+    dialect
+        The engine's SQL.
+    types
+        Types of the source's columns, by name (``field_column`` of each field).
+    source
+        Name or subquery of the source; it has ``malformed`` and ``file_name`` columns too.
+    evaluation
+        Whether these are evaluation rows to be left out.
+    """
+    columns = Columns(dialect, types)
+    rewards = [(columns.number(field), weight) for field, weight in layout.rewards]
+    raw_rewards = [columns.raw(field) for field, _ in layout.rewards]
+    if len(rewards) == 1 and rewards[0][1] == 1:
+        total = rewards[0][0]
+    else:
+        # A reward function that returns None leaves the others' sum as it is.
+        total = " + ".join(f"{weight!r} * coalesce({number}, 0e0)" for number, weight in rewards)
+    has_reward = " OR ".join(f"{raw} IS NOT NULL" for raw in raw_rewards)
+    outcome = _reason(layout, evaluation=evaluation)
+    each = "".join(
+        f", coalesce({number}, 0e0) AS reward_{index}, CASE WHEN {raw} IS NULL THEN 1 ELSE 0 END"
+        f" AS reward_null_{index}"
+        for index, ((number, _), raw) in enumerate(zip(rewards, raw_rewards, strict=True))
+    )
+    finite = f"isnan(log_ratio_raw) OR abs(log_ratio_raw) > {LARGEST_NUMBER!r}"
+    return f"""
+        SELECT {outcome} AS reason, step, prompt, reward,
+               CASE WHEN {finite} THEN NULL ELSE log_ratio_raw END AS log_ratio,
+               tokens, behaviour, fingerprint, rollout, output_index
+               {"".join(f", reward_{i}, reward_null_{i}" for i in range(len(rewards)))}
+        FROM (SELECT {_step(layout, columns)} AS step, {_prompt(layout, columns)} AS prompt,
+                     CAST({total} AS DOUBLE) AS reward, ({has_reward}) AS has_reward, malformed,
+                     {_log_ratio(layout, columns)} AS log_ratio_raw,
+                     {_optional(layout.tokens, columns)} AS tokens,
+                     {_behaviour(layout, columns)} AS behaviour,
+                     {_fingerprint(layout, columns, dialect)} AS fingerprint,
+                     {_uid_part(layout, columns, "^(.*)_[0-9]+$")} AS rollout,
+                     {_uid_output(layout, columns)} AS output_index{each}
+              FROM {source}) AS parsed"""
+
+
+def _reason(layout: Layout, *, evaluation: bool) -> str:
+    no_step = "WHEN step IS NULL THEN 'missing-step'" if layout.step else ""
+    last = "'evaluation'" if evaluation else "'used'"
+    return f"""CASE WHEN malformed THEN 'malformed-row' WHEN NOT has_reward THEN 'null-reward'
+        WHEN reward IS NULL THEN 'reward-not-a-number' WHEN isnan(reward) THEN 'nan-reward'
+        WHEN abs(reward) > {LARGEST_NUMBER!r} THEN 'infinite-reward'
+        WHEN prompt IS NULL THEN 'missing-prompt' {no_step} ELSE {last} END"""
+
+
+def _step(layout: Layout, columns: Columns) -> str:
+    if layout.step is None:
+        return "CAST(NULL AS BIGINT)"
+    if layout.step.name == STEP_IN_FILE_NAME:
+        return f"TRY_CAST(regexp_extract(file_name, '{_STEP_IN_NAME}', 1) AS BIGINT)"
+    return f"TRY_CAST({columns.number(layout.step)} AS BIGINT)"
+
+
+def _prompt(layout: Layout, columns: Columns) -> str:
+    if layout.prompt is None:
+        return "CAST(NULL AS STRING)"
+    if layout.prompt.kind == "verl-uid":
+        return _uid_part(layout, columns, "^(.*)_[0-9]+_[0-9]+$")
+    if columns.is_whole_number(layout.prompt):
+        return columns.raw(layout.prompt)
+    text = columns.text(layout.prompt)
+    return f"CASE WHEN length({text}) > {_LONGEST_KEY} THEN md5({text}) ELSE {text} END"
+
+
+def _uid_part(layout: Layout, columns: Columns, pattern: str) -> str:
+    """Part of verl's ``prompt_rollout_output``; the whole where it is written otherwise."""
+    if layout.prompt is None or layout.prompt.kind != "verl-uid":
+        return "CAST(NULL AS STRING)"
+    uid = columns.text(layout.prompt)
+    return f"coalesce(nullif(regexp_extract({uid}, '{pattern}', 1), ''), {uid})"
+
+
+def _uid_output(layout: Layout, columns: Columns) -> str:
+    if layout.prompt is None or layout.prompt.kind != "verl-uid":
+        return "0"
+    uid = columns.text(layout.prompt)
+    return f"coalesce(TRY_CAST(regexp_extract({uid}, '_([0-9]+)$', 1) AS BIGINT), 0)"
+
+
+def _log_ratio(layout: Layout, columns: Columns) -> str:
+    if layout.log_ratio is not None:
+        return columns.sequence_number(layout.log_ratio)
+    if layout.policy is not None and layout.reference is not None:
+        policy, reference = layout.policy, layout.reference
+        return f"{columns.sequence_number(policy)} - {columns.sequence_number(reference)}"
+    return "CAST(NULL AS DOUBLE)"
+
+
+def _behaviour(layout: Layout, columns: Columns) -> str:
+    """Policy less behaviour: how far the rollouts are from the policy that is evaluated."""
+    if layout.policy is None or layout.behaviour is None:
+        return "CAST(NULL AS DOUBLE)"
+    policy, behaviour = layout.policy, layout.behaviour
+    return f"{columns.sequence_number(policy)} - {columns.sequence_number(behaviour)}"
+
+
+def _optional(field: Field | None, columns: Columns) -> str:
+    return "CAST(NULL AS DOUBLE)" if field is None else columns.sequence_number(field)
+
+
+def _fingerprint(layout: Layout, columns: Columns, dialect: Dialect) -> str:
+    if layout.completion is None or layout.prompt is None:
+        return "CAST(NULL AS BIGINT)"
+    fields = [layout.prompt, layout.completion, *(field for field, _ in layout.rewards)]
+    return dialect.row_hash([columns.text(field) for field in fields])

@@ -1,0 +1,347 @@
+"""Engines: where rows live and the aggregates run.
+
+DuckDB works out of core within a fixed memory limit: text logs are parsed once into a table on
+disk, parquet is read in place. Spark runs the same aggregates on a Spark session. A frame that
+narwhals takes is its own engine.
+"""
+
+# ruff: noqa: S608 (names of columns and files are quoted; nothing else comes from the user)
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+from rlhf_budget.calibrate.logs.dialects import (
+    DuckDBDialect,
+    SparkDialect,
+    field_column,
+    normalised,
+    quoted,
+)
+from rlhf_budget.errors import CalibrationError, FileAccessError, MissingExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import narwhals as nw
+
+    from rlhf_budget.calibrate.logs.fields import Field, Layout
+    from rlhf_budget.calibrate.logs.files import Format, LogFile
+
+Result = TypeVar("Result")
+EngineName = Literal["duckdb", "spark"]
+
+MEMORY_LIMIT = "500MB"
+"""What DuckDB may hold before it writes to disk."""
+
+_LARGEST_RECORD = 64 << 20
+"""Longest JSON record that is read, in bytes."""
+
+
+class Engine(Protocol):
+    """What a calibration needs beside the narwhals expressions."""
+
+    def fetch(self, frame: nw.LazyFrame[Any]) -> list[dict[str, Any]]:
+        """Return the rows of a small result."""
+
+    def keep(self, frame: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
+        """Compute a frame once, for several readers."""
+
+
+class FileEngine(Engine, Protocol):
+    """An engine that reads files too."""
+
+    def columns(self, logs: Sequence[LogFile]) -> dict[str, str]:
+        """Return the names and types of the columns of parquet files."""
+
+    def read(self, logs: Sequence[LogFile], layout: Layout) -> nw.LazyFrame[Any]:
+        """Return the rows of all files in the columns that the aggregates read."""
+
+
+@contextmanager
+def open_engine(name: EngineName) -> Iterator[FileEngine]:
+    """Open an engine; what it keeps is gone at the end.
+
+    Raises
+    ------
+    MissingExtraError
+        If its packages are not installed.
+    """
+    _require("narwhals", "calibrate")
+    if name == "spark":
+        _require("pyspark", "spark")
+        yield SparkEngine()
+        return
+    _require("duckdb", "calibrate")
+    with tempfile.TemporaryDirectory(prefix="rlhf-budget-") as folder:
+        engine = DuckDBEngine(Path(folder))
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+def _require(package: str, extra: str) -> None:
+    from importlib import import_module
+
+    try:
+        import_module(package)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{package} is not installed: pip install 'rlhf-budget[{extra}]'"
+        ) from error
+
+
+def _by_source(logs: Sequence[LogFile]) -> dict[tuple[Format, bool], list[LogFile]]:
+    grouped: dict[tuple[Format, bool], list[LogFile]] = {}
+    for log in logs:
+        grouped.setdefault((log.format, log.evaluation), []).append(log)
+    return grouped
+
+
+class DuckDBEngine:
+    """DuckDB on a database file of its own, in a folder that is deleted afterwards."""
+
+    def __init__(self, folder: Path) -> None:
+        import duckdb
+
+        self._connection = duckdb.connect(str(folder / "rows.duckdb"))
+        settings = self._connection.execute("SELECT current_setting('memory_limit')").fetchall()
+        self._generous_limit = str(settings[0][0])
+        self._connection.execute(f"SET temp_directory = {quoted(str(folder / 'spill'))}")
+        self._connection.execute("SET preserve_insertion_order = false")
+        self._kept = 0
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+    def columns(self, logs: Sequence[LogFile]) -> dict[str, str]:
+        """Return the names and types of the columns of parquet files."""
+        with _duckdb_errors(logs):
+            rows = self._connection.execute(f"DESCRIBE SELECT * FROM {_parquet(logs)}").fetchall()
+        return {name: kind for name, kind, *_ in rows if name != "file_name"}
+
+    def read(self, logs: Sequence[LogFile], layout: Layout) -> nw.LazyFrame[Any]:
+        """Return the rows of all files in the columns that the aggregates read."""
+        import narwhals as nw
+
+        selects = [
+            self._select(kind, group, layout, evaluation=evaluation)
+            for (kind, evaluation), group in _by_source(logs).items()
+        ]
+        query = " UNION ALL BY NAME ".join(selects)
+        columnar = all(log.format == "parquet" for log in logs)
+        what = "VIEW" if columnar else "TABLE"
+        # Parsing keeps a few buffers as long as the longest record, whatever the number of rows.
+        with _duckdb_errors(logs):
+            self._connection.execute(f"CREATE {what} rollouts AS {query}")
+        self._limit_memory(MEMORY_LIMIT)
+        return nw.from_native(self._connection.table("rollouts")).lazy()
+
+    def _select(
+        self, kind: Format, logs: Sequence[LogFile], layout: Layout, *, evaluation: bool
+    ) -> str:
+        dialect = DuckDBDialect()
+        if kind == "parquet":
+            source = f"(SELECT *, false AS malformed FROM {_parquet(logs)})"
+            return normalised(layout, dialect, self.columns(logs), source, evaluation=evaluation)
+        if kind == "csv":
+            # Guessing takes the apostrophes of prose for quotes. Rows padded with nulls may hold
+            # quoted line breaks, as completions do, only where one thread reads a file.
+            table = (
+                f"read_csv({_list(logs)}, all_varchar=true, header=true, union_by_name=true,"
+                """ delim=',', quote='"', escape='"', parallel=false,"""
+                " null_padding=true, strict_mode=false, filename='file_name')"
+            )
+            with _duckdb_errors(logs):
+                rows = self._connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
+            types = {name: "VARCHAR" for name, *_ in rows if name != "file_name"}
+            source = f"(SELECT *, false AS malformed FROM {table})"
+            return normalised(layout, dialect, types, source, evaluation=evaluation)
+        fields = _once_per_column(layout.fields())
+        paths = ", ".join(dialect.json_path(field) for field in fields)
+        named = "".join(
+            f", found[{index + 1}] AS {dialect.identifier(field_column(field))}"
+            for index, field in enumerate(fields)
+        )
+        source = f"""(SELECT malformed, file_name{named} FROM (
+            SELECT json IS NULL OR json_type(json) <> 'OBJECT' AS malformed, file_name,
+                   json_extract_string(json, [{paths}]) AS found
+            FROM {_json(kind, logs)}))"""
+        types = {field_column(field): "VARCHAR" for field in fields}
+        return normalised(layout, dialect, types, source, evaluation=evaluation)
+
+    def fetch(self, frame: nw.LazyFrame[Any]) -> list[dict[str, Any]]:
+        """Return the rows of a small result."""
+        return self._run(lambda: fetch_duckdb(frame.to_native()))
+
+    def keep(self, frame: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
+        """Compute a frame once, into a table on disk."""
+        import narwhals as nw
+
+        self._kept += 1
+        name = f"kept_{self._kept}"
+        self._run(lambda: frame.to_native().create(name))
+        return nw.from_native(self._connection.table(name)).lazy()
+
+    def _limit_memory(self, limit: str) -> None:
+        self._connection.execute(f"SET memory_limit = {quoted(limit)}")
+
+    def _run(self, work: Callable[[], Result]) -> Result:
+        """Run a query; once more with DuckDB's own limit where rows of megabytes need it."""
+        import duckdb
+
+        with _duckdb_errors(()):
+            try:
+                return work()
+            except duckdb.OutOfMemoryException:
+                self._limit_memory(self._generous_limit)
+                return work()
+
+
+def fetch_duckdb(relation: Any) -> list[dict[str, Any]]:
+    """Return the rows of a DuckDB relation."""
+    names, rows = list(relation.columns), relation.fetchall()
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+@contextmanager
+def _duckdb_errors(logs: Sequence[LogFile]) -> Iterator[None]:
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        where = f"{logs[0].path}: " if len(logs) == 1 else ""
+        first_line = str(error).strip().splitlines()[0]
+        raise FileAccessError(f"{where}the logs cannot be read: {first_line}") from error
+
+
+def _list(logs: Sequence[LogFile]) -> str:
+    return "[" + ", ".join(quoted(_escape_pattern(log.path)) for log in logs) + "]"
+
+
+def _escape_pattern(path: str) -> str:
+    """Keep DuckDB from reading a file's name as a pattern."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
+
+
+def _parquet(logs: Sequence[LogFile]) -> str:
+    return f"read_parquet({_list(logs)}, union_by_name=true, filename='file_name')"
+
+
+def _json(kind: Format, logs: Sequence[LogFile]) -> str:
+    size = f"maximum_object_size={_LARGEST_RECORD}, filename=true"
+    if kind == "jsonl":
+        table = f"read_ndjson_objects({_list(logs)}, ignore_errors=true, {size})"
+    else:
+        table = f"read_json_objects({_list(logs)}, format='auto', {size})"
+    return f"(SELECT json, filename AS file_name FROM {table})"
+
+
+def _once_per_column(fields: Sequence[Field]) -> list[Field]:
+    """Drop a field that another role reads in another way from the same column."""
+    return list({field_column(field): field for field in fields}.values())
+
+
+@contextmanager
+def _spark_errors() -> Iterator[None]:
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise FileAccessError(f"Spark cannot read the logs: {first_line}") from error
+
+
+class SparkEngine:
+    """The active Spark session, or a new one."""
+
+    def __init__(self) -> None:
+        from pyspark.sql import SparkSession
+
+        try:
+            self._session = SparkSession.builder.appName("rlhf-budget").getOrCreate()
+        except Exception as error:
+            raise CalibrationError(f"Spark does not start (is there a Java?): {error}") from error
+
+    def columns(self, logs: Sequence[LogFile]) -> dict[str, str]:
+        """Return the names and types of the columns of parquet files."""
+        with _spark_errors():
+            return dict(self._parquet(logs).dtypes)
+
+    def read(self, logs: Sequence[LogFile], layout: Layout) -> nw.LazyFrame[Any]:
+        """Return the rows of all files in the columns that the aggregates read."""
+        import narwhals as nw
+
+        with _spark_errors():
+            frames = [
+                self._normalised(kind, group, layout, evaluation=evaluation)
+                for (kind, evaluation), group in _by_source(logs).items()
+            ]
+        rows = frames[0]
+        for other in frames[1:]:
+            rows = rows.unionByName(other)
+        united: nw.LazyFrame[Any] = nw.from_native(rows).lazy()
+        return united
+
+    def _parquet(self, logs: Sequence[LogFile]) -> Any:
+        paths = [log.path for log in logs]
+        return self._session.read.option("mergeSchema", "true").parquet(*paths)
+
+    def _normalised(
+        self, kind: Format, logs: Sequence[LogFile], layout: Layout, *, evaluation: bool
+    ) -> Any:
+        from pyspark.sql import functions as F  # noqa: N812 (Spark's own name for it)
+
+        paths = [log.path for log in logs]
+        if kind in {"parquet", "csv"}:
+            if kind == "parquet":
+                frame = self._parquet(logs)
+            else:
+                frame = self._session.read.option("header", "true").csv(paths)
+            types = dict(frame.dtypes)
+            frame = frame.withColumn("malformed", F.lit(False))  # noqa: FBT003 (a literal)
+        else:
+            frame, types = self._json(kind, paths, layout)
+        frame = frame.withColumn("file_name", F.input_file_name())
+        view = f"rlhf_budget_{kind}_{int(evaluation)}"
+        frame.createOrReplaceTempView(view)
+        return self._session.sql(
+            normalised(layout, SparkDialect(), types, view, evaluation=evaluation)
+        )
+
+    def _json(self, kind: Format, paths: list[str], layout: Layout) -> tuple[Any, dict[str, str]]:
+        dialect = SparkDialect()
+        if kind == "jsonl":
+            lines = self._session.read.text(paths).where("trim(value) <> ''")
+        else:
+            whole = self._session.read.text(paths, wholetext=True)
+            lines = whole.selectExpr("explode(from_json(value, 'array<string>')) AS value")
+        fields = _once_per_column(layout.fields())
+        named = [
+            f"get_json_object(value, {dialect.json_path(field)})"
+            f" AS {dialect.identifier(field_column(field))}"
+            for field in fields
+        ]
+        malformed = (
+            "(get_json_object(value, '$') IS NULL OR trim(value) NOT LIKE '{%') AS malformed"
+        )
+        return lines.selectExpr(malformed, *named), {field_column(f): "STRING" for f in fields}
+
+    def fetch(self, frame: nw.LazyFrame[Any]) -> list[dict[str, Any]]:
+        """Return the rows of a small result."""
+        with _spark_errors():
+            return [row.asDict() for row in frame.to_native().collect()]
+
+    def keep(self, frame: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
+        """Compute a frame once and cache it."""
+        import narwhals as nw
+
+        kept: nw.LazyFrame[Any] = nw.from_native(frame.to_native().cache()).lazy()
+        return kept

@@ -1,0 +1,1 @@
+"""The learning curve of a reward model, from its evaluation losses."""

@@ -1,0 +1,329 @@
+"""Points of a learning curve, (labels, evaluation loss), from tables and from training logs.
+
+The traps of Hugging Face's ``trainer_state.json``: an epoch is a share of the labels, not a
+multiple, so after the first one no new labels come; the number of labels stands in no field, but
+follows from the speed in the last record; a checkpoint's file is the beginning of its run's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rlhf_budget.calibrate.estimates import Skip, Source
+from rlhf_budget.calibrate.logs.tables import (
+    Row,
+    expand_paths,
+    find_field,
+    number,
+    read_json,
+    read_rows,
+)
+from rlhf_budget.errors import CalibrationError, LogError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+LABELS_FIELDS = ("labels", "m_labels", "n_labels", "num_labels", "comparisons", "pairs")
+"""Columns recognised as numbers of labels."""
+LOSS_FIELDS = ("loss", "eval_loss", "val_loss", "validation_loss", "test_loss", "nll", "eval_nll")
+"""Columns, and values of a column ``metric``, recognised as evaluation losses."""
+ACCURACY_FIELDS = ("accuracy", "eval_accuracy", "val_accuracy", "validation_accuracy")
+"""Columns, and values of a column ``metric``, recognised as accuracies."""
+
+_STATE = "trainer_state.json"
+_BROKEN = ("unusable-loss", "unusable-labels")
+
+
+@dataclass(frozen=True, slots=True)
+class LossLog:
+    """Points of a learning curve and where they come from."""
+
+    points: tuple[tuple[float, float], ...]
+    """Pairs (labels, evaluation loss in nats per pair)."""
+    source: Source
+    """Files, fields and rows."""
+    accuracies: int = 0
+    """Rows that hold an accuracy and no loss."""
+    runs: int | None = None
+    """Training runs, where the points come from training logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one file, or one run, gives."""
+
+    points: tuple[tuple[float, float], ...]
+    skips: tuple[str, ...]
+    fields: tuple[tuple[str, str | None], ...]
+    accuracies: int = 0
+    from_run: bool = False
+
+
+def read_losses(
+    paths: Sequence[str | Path],
+    *,
+    labels_field: str | None = None,
+    loss_field: str | None = None,
+    labels_per_step: float | None = None,
+    strict: bool = False,
+) -> LossLog:
+    """Read the points of a learning curve.
+
+    Parameters
+    ----------
+    paths
+        Tables (``.csv``, ``.jsonl``, ``.json``, ``.parquet``) with a column of labels and one of
+        losses, ``trainer_state.json`` files, patterns, or directories, which are searched for
+        ``trainer_state.json``. One log gives its evaluations, several give one point each: the
+        run's labels and its lowest loss.
+    labels_field, loss_field
+        Columns of a table, where they are not recognised.
+    labels_per_step
+        Labels per optimiser step, for logs without a last record of the run's speed.
+    strict
+        Make unusable rows an error.
+
+    Raises
+    ------
+    CalibrationError
+        If a file has no usable row, or the number of labels cannot be told.
+    LogError
+        If a file is not of its kind, or ``strict`` finds an unusable row.
+    FileAccessError
+        If a file cannot be read.
+    """
+    files = expand_paths(paths, endings=(_STATE,))
+    states, tables = _divide(files)
+    states, prefixes = _longest_of_each_run(states)
+    parts = [
+        _state_part(file, state, labels_per_step, alone=len(states) == 1)
+        for file, state in states.items()
+    ]
+    parts += [
+        _table_part(file, rows, labels_field, loss_field, labels_per_step)
+        for file, rows in tables.items()
+    ]
+    log = _joined(files, parts, prefixes)
+    broken = [skip for skip in log.source.skipped if skip.reason in _BROKEN]
+    if broken and (strict or not (log.points or log.accuracies)):
+        told = ", ".join(f"{skip.count} rows with {skip.reason}" for skip in broken)
+        kind = LogError if strict else CalibrationError
+        raise kind(f"{', '.join(map(str, files))}: no usable row: {told}")
+    if not log.points and not log.accuracies:
+        raise CalibrationError(
+            f"{', '.join(map(str, files))}: no evaluation loss; evaluate while training "
+            f"(TRL: eval_strategy='steps'), so that {_STATE} holds eval_loss"
+        )
+    return log
+
+
+def _divide(files: tuple[Path, ...]) -> tuple[dict[Path, Row], dict[Path, list[Row]]]:
+    states: dict[Path, Row] = {}
+    tables: dict[Path, list[Row]] = {}
+    for file in files:
+        document = read_json(file) if file.suffix == ".json" else None
+        if isinstance(document, dict) and isinstance(document.get("log_history"), list):
+            states[file] = document
+        else:
+            tables[file] = read_rows(file)
+    return states, tables
+
+
+def _longest_of_each_run(states: dict[Path, Row]) -> tuple[dict[Path, Row], int]:
+    """Keep one log a run, and count the evaluations in the logs that are its beginnings."""
+    longest: dict[Path, Path] = {}
+    for file, state in states.items():
+        folder = file.resolve().parent
+        run = folder.parent if folder.name.startswith("checkpoint-") else folder
+        best = longest.get(run)
+        if best is None or _last_step(state) > _last_step(states[best]):
+            longest[run] = file
+    kept = set(longest.values())
+    left_out = sum(len(_evaluations(state)) for file, state in states.items() if file not in kept)
+    return {file: state for file, state in states.items() if file in kept}, left_out
+
+
+def _last_step(state: Row) -> tuple[float, int]:
+    return number(state.get("global_step")) or 0.0, len(state["log_history"])
+
+
+def _evaluations(state: Row) -> list[Row]:
+    records = (record for record in state["log_history"] if isinstance(record, dict))
+    return [r for r in records if "eval_loss" in r or "eval_accuracy" in r]
+
+
+def _state_part(file: Path, state: Row, labels_per_step: float | None, *, alone: bool) -> _Part:
+    evaluations = _evaluations(state)
+    skips: list[str] = []
+    best: dict[float, float] = {}
+    accuracies = 0
+    labels_of = _LabelCount.of(file, state, labels_per_step) if evaluations else None
+    for record in evaluations:
+        loss = number(record.get("eval_loss"))
+        if labels_of is None or (loss is None and "eval_loss" not in record):
+            accuracies += 1
+            skips.append("accuracy-without-loss")
+            continue
+        labels = labels_of(record)
+        if loss is None or loss < 0.0:
+            skips.append("unusable-loss")
+        elif labels is None:
+            skips.append("unusable-labels")
+        elif labels == 0.0:
+            skips.append("before-any-label")
+        else:
+            if labels in best:
+                skips.append("no-new-labels")
+            best[labels] = min(loss, best.get(labels, loss))
+    points = sorted(best.items())
+    if not alone and points:
+        skips += ["not-the-lowest-loss"] * (len(points) - 1)
+        points = [(points[-1][0], min(loss for _, loss in points))]
+    fields = (("labels", labels_of.field if labels_of else None), ("loss", "eval_loss"))
+    return _Part(tuple(points), tuple(skips), fields, accuracies, from_run=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _LabelCount:
+    """Labels seen at a record of a training log."""
+
+    total: float | None  # labels of the run; None where epochs are not logged
+    per_step: float | None
+    field: str
+
+    @classmethod
+    def of(cls, file: Path, state: Row, per_step: float | None) -> _LabelCount:
+        last = max(
+            (r for r in state["log_history"] if isinstance(r, dict)),
+            key=lambda record: number(record.get("step")) or 0.0,
+        )
+        epoch = number(last.get("epoch")) or 0.0
+        if per_step is not None:
+            step = number(last.get("step")) or 0.0
+            return cls(per_step * step / epoch if epoch else None, per_step, "step")
+        runtime, speed = _speed(state)
+        if not (runtime and speed and epoch):
+            raise CalibrationError(
+                f"{file}: the number of labels cannot be told without the last record of a "
+                "finished run (trainer.save_state() writes it); give --labels-per-step, which is "
+                "the pairs in one optimiser step over all devices and accumulation"
+            )
+        return cls(float(round(runtime * speed / epoch)), None, "epoch")
+
+    def __call__(self, record: Row) -> float | None:
+        epoch = number(record.get("epoch"))
+        if self.total is not None and epoch is not None and epoch >= 0.0:
+            return float(round(self.total * min(1.0, epoch)))
+        step = number(record.get("step"))
+        return None if self.per_step is None or step is None else self.per_step * step
+
+
+def _speed(state: Row) -> tuple[float | None, float | None]:
+    for record in reversed(state["log_history"]):
+        if isinstance(record, dict) and "train_runtime" in record:
+            return number(record["train_runtime"]), number(record.get("train_samples_per_second"))
+    return None, None
+
+
+def _table_part(
+    file: Path,
+    rows: list[Row],
+    labels_field: str | None,
+    loss_field: str | None,
+    labels_per_step: float | None,
+) -> _Part:
+    columns = _Columns.of(file, rows, labels_field, loss_field, labels_per_step)
+    points: list[tuple[float, float]] = []
+    skips: list[str] = []
+    for row in rows:
+        point = columns.point(row)
+        if isinstance(point, str):
+            skips.append(point)
+        else:
+            points.append(point)
+    fields = (("labels", columns.labels), ("loss", columns.loss))
+    accuracies = skips.count("accuracy-without-loss")
+    return _Part(tuple(points), tuple(skips), fields, accuracies)
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Which columns of a table hold what."""
+
+    labels: str
+    loss: str | None
+    accuracy: str | None
+    metric: str | None
+    labels_per_unit: float
+
+    @classmethod
+    def of(
+        cls,
+        file: Path,
+        rows: list[Row],
+        labels: str | None,
+        loss: str | None,
+        labels_per_step: float | None,
+    ) -> _Columns:
+        metric = find_field(rows, ("metric",)) if loss in (None, "value") else None
+        if metric and not find_field(rows, ("value",)):
+            metric = None
+        names = (loss,) if loss else (("value",) if metric else LOSS_FIELDS)
+        loss_found = find_field(rows, names)
+        accuracy = find_field(rows, ACCURACY_FIELDS)
+        labels_found = find_field(rows, (labels,) if labels else LABELS_FIELDS)
+        per_unit = 1.0
+        if labels_found is None and labels is None and labels_per_step is not None:
+            labels_found, per_unit = find_field(rows, ("step", "global_step")), labels_per_step
+        if labels_found is None or (loss and loss_found is None):
+            _raise_missing(file, rows, "labels" if labels_found is None else "loss")
+        assert labels_found is not None  # noqa: S101 - _raise_missing does not return
+        if loss_found is None and accuracy is None:
+            _raise_missing(file, rows, "loss")
+        return cls(labels_found, loss_found, accuracy, metric, per_unit)
+
+    def point(self, row: Row) -> tuple[float, float] | str:
+        """Return the point of a row, or why there is none."""
+        if self.metric is not None:
+            name = str(row.get(self.metric))
+            if name not in LOSS_FIELDS:
+                return "accuracy-without-loss" if "accuracy" in name else "another-metric"
+        if self.loss is None or (
+            self.accuracy and _empty(row.get(self.loss)) and not _empty(row.get(self.accuracy))
+        ):
+            return "accuracy-without-loss"
+        labels, loss = number(row.get(self.labels)), number(row[self.loss])
+        if loss is None or loss < 0.0:
+            return "unusable-loss"
+        if labels is None or labels < 0.0:
+            return "unusable-labels"
+        return (labels * self.labels_per_unit, loss) if labels > 0.0 else "before-any-label"
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value == ""
+
+
+def _raise_missing(file: Path, rows: list[Row], role: str) -> None:
+    present = ", ".join(sorted({name for row in rows for name in row}))
+    raise CalibrationError(f"{file}: no field of {role} among {present}; give --{role}-field")
+
+
+def _joined(files: tuple[Path, ...], parts: Iterable[_Part], prefixes: int) -> LossLog:
+    parts = list(parts)
+    reasons = [reason for part in parts for reason in part.skips]
+    reasons += ["earlier-checkpoint"] * prefixes
+    points = tuple(sorted(point for part in parts for point in part.points))
+    runs = [part for part in parts if part.from_run]
+    source = Source(
+        files=tuple(str(file) for file in files),
+        trainer="trl" if runs and len(runs) == len(parts) else None,
+        fields=parts[0].fields,
+        rows_read=len(points) + len(reasons),
+        rows_used=len(points),
+        skipped=tuple(Skip(r, reasons.count(r)) for r in sorted(set(reasons))),
+    )
+    accuracies = sum(part.accuracies for part in parts)
+    return LossLog(points, source, accuracies, len(runs) or None)

@@ -1,0 +1,1 @@
+"""Variances, informative groups and the log-ratio's tail, from rollouts."""

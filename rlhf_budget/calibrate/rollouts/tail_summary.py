@@ -1,0 +1,112 @@
+"""The log-ratio's tail: survival and excess of the logs, with intervals, and the families' fits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rlhf_budget.calibrate.moments import Moments, Sums, linearise
+
+if TYPE_CHECKING:
+    from rlhf_budget.calibrate.logs.histogram import LogHistogram
+    from rlhf_budget.calibrate.rollouts.tail_fits import TailFit
+
+_SHARES = (0.5, 0.9, 0.99, 0.999)
+_MEASURED_SHARES = (0.5, 0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class TailSummary:
+    """Distribution of ``|l|`` over the rollouts used."""
+
+    histogram: LogHistogram
+    """Counts and sums of ``|l|`` in logarithmic bins."""
+    fits: tuple[TailFit, ...]
+    """Families, best first."""
+    design_effects: tuple[tuple[float, float], ...]
+    """Pairs (share of rollouts above, variance over that of independent rollouts)."""
+    level: float
+    """Level of the intervals."""
+
+    def survival(self, t: float) -> float:
+        """Return the share of rollouts with ``|l| > t`` (t in nats)."""
+        return self.histogram.survival(t)
+
+    def excess(self, t: float) -> float:
+        """Return the mean of ``(|l| − t)₊`` in nats (t in nats)."""
+        return self.histogram.excess(t)
+
+    def survival_interval(self, t: float) -> tuple[float, float]:
+        """Return the interval of the survival at t, rollouts of one prompt being alike.
+
+        Wilson's interval with the sample size divided by the design effect (Korn and Graubard
+        1998), which is measured at three quantiles and interpolated between them.
+        """
+        from scipy.stats import norm
+
+        share = self.survival(t)
+        size = self.histogram.samples / self._design_effect(share)
+        z = float(norm.ppf((1 + self.level) / 2))
+        middle = (share + z * z / (2 * size)) / (1 + z * z / size)
+        reach = (
+            math.sqrt(share * (1 - share) / size + (z / (2 * size)) ** 2) * z / (1 + z * z / size)
+        )
+        return max(0.0, middle - reach), min(1.0, middle + reach)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tail as JSON holds it."""
+        samples = self.histogram.samples
+        return {
+            "samples": samples,
+            "mean_absolute": self.histogram.mean,
+            "max": self.histogram.largest,
+            "quantiles": [
+                {"share": share, "value": self.histogram.quantile(share)}
+                for share in _SHARES
+                if samples * (1 - share) >= 1
+            ],
+            "fits": [fit.to_dict() for fit in self.fits],
+        }
+
+    def _design_effect(self, share: float) -> float:
+        points = sorted((math.log(s), effect) for s, effect in self.design_effects if s > 0)
+        if not points or share <= 0:
+            return points[0][1] if points else 1.0
+        places, effects = zip(*points, strict=True)
+        return float(np.interp(math.log(share), places, effects))
+
+
+def thresholds(histogram: LogHistogram) -> tuple[float, float, float]:
+    """Return the quantiles of ``|l|`` at which dependence within prompts is measured, nats."""
+    first, second, third = (histogram.quantile(share) for share in _MEASURED_SHARES)
+    return first, second, third
+
+
+def design_effects(moments: Moments, above: tuple[int, ...]) -> tuple[tuple[float, float], ...]:
+    """Return pairs (share, design effect) of shares of rows, from sums over prompts.
+
+    Parameters
+    ----------
+    moments
+        Sums over prompts; the first is the number of rows.
+    above
+        Positions of the counts among them.
+    """
+
+    def shares(sums: Sums) -> Sums:
+        return np.array([sums[position] / sums[0] for position in above])
+
+    values, covariance = linearise(moments, shares)
+    rows = moments.sums[0]
+    return tuple(
+        (float(value), effect_of(float(variance), float(value * (1 - value)), rows))
+        for value, variance in zip(values, np.diag(covariance), strict=True)
+    )
+
+
+def effect_of(variance: float, row_variance: float, rows: float) -> float:
+    """Return the design effect of a mean, at least 1."""
+    return max(1.0, variance * rows / row_variance) if row_variance > 0 else 1.0

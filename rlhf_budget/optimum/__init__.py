@@ -1,0 +1,1 @@
+"""Exact money, the search, the certified optimum and the ranges around it."""

@@ -1,0 +1,125 @@
+"""Limits that cost something: those at which a decision stands and without which it would move."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimise_many
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rlhf_budget.bound.terms import Allocation
+    from rlhf_budget.scenario.models import Limits, Scenario
+
+MOST_ROLLOUTS = 1024
+"""K never exceeds this."""
+SMALLEST_GAIN = 1e-6
+"""Relative gain below which a limit costs nothing."""
+
+
+def binding(optimum: Optimum, tolerance: float = TOLERANCE) -> tuple[str, ...]:
+    """Key paths of limits at which a decision stands and without which the plan would be better."""
+    return binding_many((optimum,), tolerance)[0]
+
+
+def binding_many(
+    optima: Sequence[Optimum], tolerance: float = TOLERANCE
+) -> tuple[tuple[str, ...], ...]:
+    """:func:`binding` of many optima; all relaxed scenarios are solved at once."""
+    relaxed = [
+        (index, key, scenario)
+        for index, optimum in enumerate(optima)
+        for key, scenario in _relaxations(optimum).items()
+    ]
+    gains: list[dict[str, float]] = [{} for _ in optima]
+    within_budget = [entry for entry in relaxed if optima[entry[0]].target is None]
+    outcomes = optimise_many([entry[2] for entry in within_budget], tolerance=tolerance)
+    for (index, key, _), outcome in zip(within_budget, outcomes, strict=True):
+        if isinstance(outcome, Optimum):
+            gains[index][key] = 1.0 - outcome.bound.total / optima[index].bound.total
+    for index, key, scenario in relaxed:
+        target = optima[index].target
+        if target is not None and target.least_cost > 0:
+            cheaper = least_cost(scenario, target.bound, tolerance=tolerance).cost.total
+            gains[index][key] = 1.0 - cheaper / target.least_cost
+    return tuple(
+        (*_costly(entries), *_pool_edge(optimum))
+        for entries, optimum in zip(gains, optima, strict=True)
+    )
+
+
+def _costly(gains: dict[str, float]) -> tuple[str, ...]:
+    """Limits that cost more than rounding; of a fixed decision's two ends, the one that matters."""
+    best: dict[str, str] = {}
+    for key, gain in gains.items():
+        decision = key.rpartition(".")[0]
+        if gain > gains.get(best.get(decision, ""), SMALLEST_GAIN):
+            best[decision] = key
+    return tuple(key for key in gains if best.get(key.rpartition(".")[0]) == key)
+
+
+def _pool_edge(optimum: Optimum) -> tuple[str, ...]:
+    prompt = optimum.scenario.costs.prompt
+    at_edge = prompt.acquisition > 0 and optimum.allocation.prompts == prompt.existing
+    return ("costs.prompt.existing",) if at_edge else ()
+
+
+def _relaxations(optimum: Optimum) -> dict[str, Scenario]:
+    """The scenario without each limit at which a decision stands, by key path."""
+    scenario, a = optimum.scenario, optimum.allocation
+    limits = scenario.limits
+    changes: dict[str, dict[str, Any]] = {}
+    for name, value, least in (
+        ("prompts", a.prompts, 1),
+        ("labels", a.labels, 0),
+        ("clip_threshold", a.clip_threshold, 0.0),
+    ):
+        span = getattr(limits, name)
+        if value is not None and span.max is not None and value == span.max:
+            changes[f"limits.{name}.max"] = {name: span.model_copy(update={"max": None})}
+        if value is not None and value == span.min and span.min > least:
+            changes[f"limits.{name}.min"] = {name: span.model_copy(update={"min": least})}
+    changes |= _rollout_relaxations(limits, a.rollouts_per_prompt)
+    return {
+        key: scenario.model_copy(update={"limits": limits.model_copy(update=change)})
+        for key, change in changes.items()
+    }
+
+
+def _rollout_relaxations(limits: Limits, K: int) -> dict[str, dict[str, Any]]:
+    allowed = limits.rollouts_per_prompt
+    if allowed.choices is not None:
+        free = {"choices": None, "min": 1, "max": MOST_ROLLOUTS}
+        relaxed = allowed.model_copy(update=free)
+        return {"limits.rollouts_per_prompt.choices": {"rollouts_per_prompt": relaxed}}
+    changes = {}
+    if allowed.max == K:
+        changes["max"] = allowed.model_copy(update={"max": MOST_ROLLOUTS})
+    if allowed.min == K and K > 1:
+        changes["min"] = allowed.model_copy(update={"min": 1})
+    return {
+        f"limits.rollouts_per_prompt.{end}": {"rollouts_per_prompt": relaxed}
+        for end, relaxed in changes.items()
+    }
+
+
+def violations(limits: Limits, a: Allocation) -> tuple[str, ...]:
+    """Key paths of the limits that an allocation breaks."""
+    K = limits.rollouts_per_prompt
+    outside: list[str] = []
+    spans: list[tuple[str, float | None, float | None, float | None]] = [
+        ("prompts", a.prompts, limits.prompts.min, limits.prompts.max),
+        ("labels", a.labels, limits.labels.min, limits.labels.max),
+        ("clip_threshold", a.clip_threshold, limits.clip_threshold.min, limits.clip_threshold.max),
+    ]
+    if K.choices is None:
+        spans.insert(1, ("rollouts_per_prompt", a.rollouts_per_prompt, K.min, K.max))
+    elif a.rollouts_per_prompt not in K.choices:
+        outside.append("limits.rollouts_per_prompt.choices")
+    for name, value, least, most in spans:
+        if value is not None and least is not None and value < least:
+            outside.append(f"limits.{name}.min")
+        if value is not None and most is not None and value > most:
+            outside.append(f"limits.{name}.max")
+    return tuple(outside)

@@ -1,0 +1,158 @@
+"""Plans beside an optimum: other inequalities, other constants, what is done now, textbooks."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rlhf_budget.bound.terms import Allocation, evaluate
+from rlhf_budget.errors import RlhfBudgetError
+from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimise
+from rlhf_budget.optimum.problems import CAP, prepare
+from rlhf_budget.planning.binding import violations
+from rlhf_budget.planning.results import Alternative, AssumedConstant, ClosedForm, CurrentPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rlhf_budget.scenario.models import Scenario
+
+CONCENTRATIONS = ("hoeffding", "prompt_mean", "bernstein")
+
+
+def replan(optimum: Optimum, scenario: Scenario, tolerance: float) -> Optimum | None:
+    """Plan a variant for the same purpose (budget or target); None where it cannot be had."""
+    try:
+        if optimum.target is None:
+            return optimise(scenario, tolerance=tolerance)
+        return least_cost(scenario, optimum.target.bound, tolerance=tolerance)
+    except RlhfBudgetError:
+        return None
+
+
+def alternatives(optimum: Optimum, tolerance: float = TOLERANCE) -> tuple[Alternative, ...]:
+    """The best plan under each other concentration that the scenario's constants allow."""
+    settings = optimum.scenario.bound
+    found = []
+    for concentration in CONCENTRATIONS:
+        if concentration == settings.concentration or not _allowed(optimum, concentration):
+            continue
+        bound = settings.model_copy(update={"concentration": concentration})
+        other = replan(optimum, optimum.scenario.model_copy(update={"bound": bound}), tolerance)
+        if other is not None:
+            cost = None if optimum.target is None else other.cost
+            found.append(Alternative(concentration, other.bound.total, other.allocation, cost))
+    return tuple(found)
+
+
+def _allowed(optimum: Optimum, concentration: str) -> bool:
+    settings = optimum.scenario.bound
+    known = settings.prompt_variance is not None and settings.rollout_variance is not None
+    return concentration != "bernstein" or (known and settings.policy in {"fixed", "finite_class"})
+
+
+def assumed(optimum: Optimum, tolerance: float = TOLERANCE) -> tuple[AssumedConstant, ...]:
+    """Re-plan at both ends of every constant that is a range or unknown."""
+    scenario = optimum.scenario
+
+    def allocation_at(key: str, value: float) -> Allocation | None:
+        try:
+            variant = scenario.with_values({key: value})
+        except RlhfBudgetError:
+            return None
+        other = replan(optimum, variant, tolerance)
+        return None if other is None else other.allocation
+
+    return tuple(
+        AssumedConstant(
+            constant=entry.constant,
+            kind=entry.kind,
+            value=entry.value,
+            low=entry.low,
+            high=entry.high,
+            source=entry.source,
+            allocation_at_low=allocation_at(entry.constant, entry.low),
+            allocation_at_high=allocation_at(entry.constant, entry.high),
+        )
+        for entry in scenario.assumed
+    )
+
+
+def current(optimum: Optimum) -> CurrentPlan | None:
+    """Evaluate the scenario's ``current`` beside the plan, even where it breaks a limit."""
+    scenario, done = optimum.scenario, optimum.scenario.current
+    if done is None:
+        return None
+    case = prepare(scenario)
+    τ = done.clip_threshold
+    if case.tail is None or τ is None:
+        τ = case.sampling(done.prompts, done.rollouts_per_prompt)[1]
+    allocation = Allocation(done.prompts, done.rollouts_per_prompt, done.labels, τ)
+    bound = evaluate(scenario, allocation)
+    cost = case.prices.cost(done.prompts, done.rollouts_per_prompt, done.labels)
+    excess = bound.total - optimum.bound.total
+    over = cost.unspent is not None and cost.unspent < 0
+    return CurrentPlan(
+        allocation=allocation,
+        bound=bound,
+        cost=cost,
+        excess=excess,
+        excess_relative=excess / optimum.bound.total if optimum.bound.total > 0 else 0.0,
+        violations=(*(("budget",) if over else ()), *violations(scenario.limits, allocation)),
+    )
+
+
+def closed_form(optimum: Optimum) -> ClosedForm:
+    """The textbook K* (docs/theory.md, closed forms), or why none applies."""
+    scenario = optimum.scenario
+    if scenario.bound.concentration == "prompt_mean":
+        return ClosedForm(
+            1.0, "1: under prompt_mean more rollouts of a prompt do not tighten the bound"
+        )
+    reason = _no_rule(optimum)
+    if reason is not None:
+        return ClosedForm(None, reason)
+    prompt = scenario.costs.prompt.acquisition + scenario.costs.prompt.prefill
+    ratio = prompt / scenario.costs.rollout
+    if math.isinf(ratio):
+        return ClosedForm(None, "rollouts are all but free, so the most per prompt is best")
+    if scenario.bound.concentration == "hoeffding":
+        return ClosedForm(
+            max(1.0, ratio ** (2.0 / 3.0)), "max(1, (prompt cost / rollout cost)^(2/3))"
+        )
+    between, within = scenario.bound.prompt_variance or 0.0, scenario.bound.rollout_variance or 0.0
+    return ClosedForm(
+        max(1.0, math.sqrt(ratio * within / between)),
+        "max(1, sqrt(prompt cost / rollout cost * rollout variance / prompt variance)): "
+        "the variance of the mean alone",
+    )
+
+
+def _no_rule(optimum: Optimum) -> str | None:
+    scenario, costs = optimum.scenario, optimum.scenario.costs
+    checks: tuple[tuple[Callable[[], bool], str], ...] = (
+        (lambda: costs.rollout == 0, "rollouts are free, so the most per prompt is best"),
+        (
+            lambda: costs.prompt.acquisition > 0 and costs.prompt.existing > 0,
+            "prompts of the owned pool cost less than new ones, so no single price holds",
+        ),
+        (
+            lambda: optimum.allocation.prompts in {scenario.limits.prompts.max, CAP},
+            "the limit on prompts binds, and the best number then grows with the budget",
+        ),
+        (
+            lambda: optimum.allocation.prompts == scenario.limits.prompts.min,
+            "the least number of prompts binds",
+        ),
+        (
+            lambda: scenario.bound.policy in {"pac_bayes", "sgd"},
+            "the confidence of a PAC-Bayes policy depends on the sample size",
+        ),
+        (
+            lambda: (
+                scenario.bound.concentration == "bernstein" and not scenario.bound.prompt_variance
+            ),
+            "without variance between prompts the most per prompt is best",
+        ),
+    )
+    return next((reason for applies, reason in checks if applies()), None)

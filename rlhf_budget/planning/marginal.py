@@ -1,0 +1,124 @@
+"""What a little more money, or a slightly different constant, does to the best bound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rlhf_budget.bound.terms import (
+    Allocation,
+    evaluate,
+    reward_shift,
+)
+from rlhf_budget.optimum.problems import Case, prepare
+from rlhf_budget.planning.results import Elasticity, Marginal
+from rlhf_budget.scenario.leaves import positive_leaves, with_leaf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rlhf_budget.optimum.certified import Optimum
+
+STEP = 1e-6
+"""Relative step of the finite differences."""
+
+
+def marginal(optimum: Optimum) -> Marginal:
+    """Right-hand slope of the best bound in the budget.
+
+    The best of one more label, one more prompt or, where the prompts are at their limit, more
+    rollouts per prompt (taken as continuous), each per unit of money (docs/theory.md, marginal
+    value).
+    """
+    return Marginal(min(0.0, *_slopes(prepare(optimum.scenario), optimum.allocation)))
+
+
+def _slopes(case: Case, allocation: Allocation) -> list[float]:
+    """Change of the bound per currency of each decision that can still grow."""
+    n, K, m = allocation.prompts, allocation.rollouts_per_prompt, allocation.labels
+    costs = case.scenario.costs
+    slopes = [0.0]
+    if case.constants.label_kind != "none" and m < case.labels[1] and costs.label:
+        slopes.append(_label_slope(case, m) / costs.label)
+    each = costs.prompt.prefill + costs.rollout * K
+    if n < case.prompts[1]:
+        price = each + (costs.prompt.acquisition if n >= costs.prompt.existing else 0.0)
+        slopes += [_prompt_slope(case, n, K) / price] if price > 0 else []
+    elif case.rollouts[-1] > K and costs.rollout > 0:
+        slopes.append(_rollout_slope(case, n, K) / (costs.rollout * n))
+    return slopes
+
+
+def _label_slope(case: Case, m: int) -> float:
+    step = max(1.0, m * STEP) if m == 0 else m * STEP
+    ahead, here = (float(reward_shift(case.constants, labels)) for labels in (m + step, float(m)))
+    return (ahead - here) / step
+
+
+def _prompt_slope(case: Case, n: float, K: float) -> float:
+    step = n * STEP
+    return (case.sampling(n + step, K)[0] - case.sampling(n - step, K)[0]) / (2.0 * step)
+
+
+def _rollout_slope(case: Case, n: float, K: float) -> float:
+    step = K * STEP
+    return (case.sampling(n, K + step)[0] - case.sampling(n, K - step)[0]) / (2.0 * step)
+
+
+# --- sensitivity ---------------------------------------------------------------------------------
+
+
+def sensitivity(optimum: Optimum, slope: float) -> tuple[Elasticity, ...]:
+    """Elasticities of the best bound by the envelope theorem, largest first.
+
+    At the optimum the decisions' own change has no first-order effect, so ``dV/dθ`` is the bound's
+    partial derivative at the fixed allocation plus the value of the money that the change of θ
+    takes or gives (docs/theory.md, sensitivity).
+
+    Parameters
+    ----------
+    optimum
+        The plan.
+    slope
+        Change of the best bound per currency, at most 0.
+    """
+    case = prepare(optimum.scenario)
+    entries = [
+        Elasticity(
+            path, _derivative(case, optimum, slope, path, value) * value / optimum.bound.total
+        )
+        for path, value in positive_leaves(optimum.scenario)
+    ]
+    return tuple(sorted(entries, key=lambda entry: -abs(entry.elasticity)))
+
+
+def _derivative(case: Case, optimum: Optimum, slope: float, path: str, value: float) -> float:
+    if path == "budget":
+        return slope
+    if path.startswith("costs."):
+        return _cost_derivative(case, optimum.allocation, slope, path)
+    # A Lomax law has no mean at a shape of 1.
+    lomax = getattr(optimum.scenario.log_ratio, "family", None) == "lomax"
+    step = (value - 1.0 if lomax and path == "log_ratio.shape" else value) * STEP
+    ends = [
+        evaluate(with_leaf(optimum.scenario, path, value + side), optimum.allocation).total
+        for side in (step, -step)
+    ]
+    return (ends[0] - ends[1]) / (2.0 * step)
+
+
+def _cost_derivative(case: Case, allocation: Allocation, slope: float, path: str) -> float:
+    """Money taken by one more unit of a price, times what money is worth."""
+    n, K, m = allocation.prompts, allocation.rollouts_per_prompt, allocation.labels
+    prompt, rollout = case.scenario.costs.prompt, case.scenario.costs.rollout
+    taken: Mapping[str, float] = {
+        "costs.fixed": 1.0,
+        "costs.prompt.acquisition": max(0, n - prompt.existing),
+        "costs.prompt.prefill": n,
+        "costs.rollout": n * K,
+        "costs.label": m,
+        "costs.prompt.existing": -prompt.acquisition if n > prompt.existing else 0.0,
+    }
+    if path == "costs.prompt.existing" and n == prompt.existing and prompt.acquisition > 0:
+        gain = _prompt_slope(case, n, K) - slope * (prompt.prefill + rollout * K)
+        return min(0.0, gain) if n < case.prompts[1] else 0.0
+    return -slope * taken.get(path, 0.0)

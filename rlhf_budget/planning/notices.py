@@ -1,0 +1,174 @@
+"""Warnings of a plan: what is doubtful, and what to do next."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rlhf_budget.bound.tails import tail_of
+from rlhf_budget.bound.terms import rollout_choices, scenario_tail
+from rlhf_budget.optimum.problems import CAP
+from rlhf_budget.planning.results import Notice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rlhf_budget.optimum.certified import Optimum
+
+UNSPENT_SHARE = 0.01
+"""Share of the budget left over that is worth a word."""
+FEW_SAMPLES = 10
+"""Fewer samples than these above the threshold do not describe a tail."""
+
+
+def notices(optimum: Optimum) -> tuple[Notice, ...]:
+    """Every warning that applies, the gravest first."""
+    found = (check(optimum) for check in _CHECKS)
+    return tuple(notice for notice in found if notice is not None)
+
+
+def _not_proved(optimum: Optimum) -> Notice | None:
+    if optimum.certificate.proved:
+        return None
+    gap = optimum.certificate.relative_gap
+    if optimum.target is not None:
+        gap = optimum.target.relative_gap
+    return Notice(
+        "not-proved",
+        f"The search stopped with a gap of {gap:.2g}: a better plan may exist. Allow a larger "
+        "--tolerance if that gap is small enough, or narrow the limits.",
+    )
+
+
+def _vacuous(optimum: Optimum) -> Notice | None:
+    bound, R = optimum.bound, optimum.scenario.objective.reward_range
+    if not bound.vacuous:
+        return None
+    hope = (
+        "No budget changes that: the reward model's floor, its coverage or a limit must improve."
+        if bound.irreducible >= R
+        else "See the sensitivities for the constants that would help most, or raise the budget."
+    )
+    return Notice(
+        "vacuous-bound",
+        f"The bound {bound.total:.3g} is not below the reward range {R:.3g}, so it guarantees "
+        f"nothing; the allocation still ranks how money reduces it. {hope}",
+    )
+
+
+def _coverage_below_kl(optimum: Optimum) -> Notice | None:
+    model, log_ratio = optimum.scenario.reward_model, optimum.scenario.log_ratio
+    if model == "verifiable" or log_ratio is None or model.coverage is None:
+        return None
+    if model.coverage_kind != "density":
+        return None
+    if model.label_policy == "current" and not model.existing_labels:
+        return None
+    kl = getattr(log_ratio, "kl", None)
+    kl = float(tail_of(log_ratio).excess(0.0)) if kl is None else float(kl)
+    if 2.0 * math.log(model.coverage) >= kl:
+        return None
+    least = math.exp(min(kl / 2.0, 700.0))
+    return Notice(
+        "coverage-below-kl",
+        f"coverage {model.coverage:.4g} is impossible for labels from the reference policy: at a "
+        f"KL of {kl:.3g} nats it would be at least {least:.3g}. It can be right if the labels "
+        "came from near the current policy (for new ones say label_policy: current), or if it "
+        "was measured on the reward model's features (say coverage_kind: features). Otherwise "
+        "raise it.",
+    )
+
+
+def _no_kl_estimate(optimum: Optimum) -> Notice | None:
+    limit = optimum.scenario.limits.clip_threshold.max
+    if optimum.allocation.clip_threshold != 0.0 or limit == 0.0:
+        return None
+    return Notice(
+        "no-kl-estimate",
+        "The best clip threshold is 0: with so few prompts no KL penalty can be estimated at all. "
+        "Raise the budget, or lower objective.kl_coefficient.",
+    )
+
+
+def _few_tail_samples(optimum: Optimum) -> Notice | None:
+    tail, τ = scenario_tail(optimum.scenario), optimum.allocation.clip_threshold
+    samples_above = getattr(tail, "samples_above", None)
+    if samples_above is None or τ is None or samples_above(τ) >= FEW_SAMPLES:
+        return None
+    return Notice(
+        "few-tail-samples",
+        f"Only {samples_above(τ)} of the log-ratio samples lie above the clip threshold "
+        f"{τ:.4g}, too few to describe the tail. Give more samples, or fit a family.",
+    )
+
+
+def _rollouts_from_loose_bound(optimum: Optimum) -> Notice | None:
+    K, least = optimum.allocation.rollouts_per_prompt, min(rollout_choices(optimum.scenario.limits))
+    if optimum.scenario.bound.concentration != "hoeffding" or least >= K:
+        return None
+    return Notice(
+        "rollouts-from-loose-bound",
+        f"{K} rollouts per prompt are best under Theorem 1, which overrates rollouts; the tighter "
+        f"prompt_mean would take {least}. Measure the two variances (calibrate rollouts) and use "
+        "concentration: bernstein to let data decide.",
+    )
+
+
+def _policy_fixed(optimum: Optimum) -> Notice | None:
+    if optimum.scenario.is_written("bound.policy"):
+        return None
+    return Notice(
+        "policy-fixed",
+        "The bound is for a policy chosen before seeing these prompts. If you will pick the best "
+        "of M checkpoints on them, say policy: finite_class and candidates: M; if not, write "
+        "policy: fixed.",
+    )
+
+
+def _unlimited(optimum: Optimum) -> Notice | None:
+    a = optimum.allocation
+    decisions = {"prompts": a.prompts, "labels": a.labels}
+    capped = [name for name, value in decisions.items() if value == CAP]
+    if not capped:
+        return None
+    return Notice(
+        "unlimited",
+        f"{' and '.join(capped)} stand at the cap of 10^12: nothing in the scenario limits them. "
+        f"Give a price or {' and '.join(f'limits.{name}.max' for name in capped)}.",
+    )
+
+
+def _assumed_constants(optimum: Optimum) -> Notice | None:
+    names = [entry.constant for entry in optimum.scenario.assumed]
+    if not names:
+        return None
+    return Notice(
+        "assumed-constants",
+        f"{', '.join(names)}: not known exactly, so the middle of the range was used. See how the "
+        "allocation moves at both ends, and measure first what moves it (calibrate).",
+    )
+
+
+def _unspent_budget(optimum: Optimum) -> Notice | None:
+    cost, currency = optimum.cost, optimum.scenario.currency
+    if cost.budget is None or cost.unspent is None or cost.unspent <= UNSPENT_SHARE * cost.budget:
+        return None
+    return Notice(
+        "unspent-budget",
+        f"{cost.unspent:,.6g} of {cost.budget:,.6g} {currency} buy nothing that lowers the bound "
+        "within the limits. Raise the limits that bind, or spend the money elsewhere.",
+    )
+
+
+_CHECKS: tuple[Callable[[Optimum], Notice | None], ...] = (
+    _not_proved,
+    _coverage_below_kl,
+    _vacuous,
+    _no_kl_estimate,
+    _few_tail_samples,
+    _unlimited,
+    _unspent_budget,
+    _assumed_constants,
+    _rollouts_from_loose_bound,
+    _policy_fixed,
+)

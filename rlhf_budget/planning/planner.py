@@ -1,0 +1,113 @@
+"""From a scenario to a plan: a certified optimum with what a person needs to act on it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rlhf_budget.errors import Problem, RlhfBudgetError, ScenarioError
+from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimise, optimise_many
+from rlhf_budget.optimum.near_optimal import near_optimal
+from rlhf_budget.planning.binding import binding
+from rlhf_budget.planning.insight import alternatives, assumed, closed_form, current
+from rlhf_budget.planning.marginal import marginal, sensitivity
+from rlhf_budget.planning.notices import notices
+from rlhf_budget.planning.results import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rlhf_budget.scenario.models import Scenario
+
+
+def plan(
+    scenario: Scenario, *, tolerance: float = TOLERANCE, target_bound: float | None = None
+) -> Plan:
+    """Find the best allocation of a scenario's budget, with a proof.
+
+    Parameters
+    ----------
+    scenario
+        Constants, prices, limits and budget.
+    tolerance
+        Relative gap at which the answer counts as proved.
+    target_bound
+        Instead of spending the budget, find the least money that brings the bound down to this
+        (reward units).
+
+    Returns
+    -------
+    Plan
+        The allocation, its bound and cost, the certificate, and what surrounds them.
+
+    Raises
+    ------
+    ScenarioError
+        Where the scenario has no budget and no target is given.
+    InfeasibleError
+        Where nothing within the limits fits the budget.
+    UnreachableTargetError
+        Where no budget reaches the target.
+
+    Examples
+    --------
+    >>> from rlhf_budget import load_scenario, plan
+    >>> plan(load_scenario("scenario.yaml")).allocation.prompts  # doctest: +SKIP
+    748600
+    """
+    if target_bound is not None:
+        _require_finite(target_bound)
+        return _surround(least_cost(scenario, target_bound, tolerance=tolerance), tolerance)
+    if scenario.budget is None:
+        raise _missing_budget()
+    return _surround(optimise(scenario, tolerance=tolerance), tolerance)
+
+
+def plan_many(
+    scenarios: Sequence[Scenario], *, tolerance: float = TOLERANCE
+) -> tuple[Optimum | RlhfBudgetError, ...]:
+    """Optimise many scenarios at once: the same numbers as :func:`plan` one by one, much sooner.
+
+    Returns
+    -------
+    tuple
+        For each scenario, in order, its certified optimum, or the error that :func:`plan` raises.
+    """
+    funded = [scenario for scenario in scenarios if scenario.budget is not None]
+    outcomes = iter(optimise_many(funded, tolerance=tolerance))
+    return tuple(
+        _missing_budget() if scenario.budget is None else next(outcomes) for scenario in scenarios
+    )
+
+
+def _require_finite(target_bound: float) -> None:
+    if not math.isfinite(target_bound):
+        wrong = Problem("target_bound", str(target_bound), "a finite number of reward units")
+        raise ScenarioError((wrong,))
+
+
+def _missing_budget() -> ScenarioError:
+    missing = Problem("budget", "nothing", "a positive amount of money, or a target bound")
+    return ScenarioError((missing,))
+
+
+def _surround(optimum: Optimum, tolerance: float) -> Plan:
+    slope = marginal(optimum)
+    return Plan(
+        scenario=optimum.scenario,
+        status=optimum.status,
+        allocation=optimum.allocation,
+        bound=optimum.bound,
+        cost=optimum.cost,
+        certificate=optimum.certificate,
+        closed_form=closed_form(optimum),
+        alternatives=alternatives(optimum, tolerance),
+        binding=binding(optimum, tolerance),
+        marginal=slope,
+        near_optimal=near_optimal(optimum) if optimum.target is None else None,
+        sensitivity=sensitivity(optimum, slope.bound_per_currency),
+        assumed=assumed(optimum, tolerance),
+        current=current(optimum),
+        target=optimum.target,
+        warnings=notices(optimum),
+    )

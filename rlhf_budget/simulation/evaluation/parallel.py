@@ -1,0 +1,116 @@
+"""Worlds tried in this process or in several; the results do not depend on how many."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlhf_budget.errors import RlhfBudgetError
+from rlhf_budget.simulation.evaluation.trials import try_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from concurrent.futures import Future
+
+    from rlhf_budget.simulation.evaluation.trials import Entry, Protocol, WorldRecord
+
+
+def try_worlds(
+    protocol: Protocol,
+    entries: tuple[Entry, ...],
+    *,
+    worlds: int,
+    seed: int,
+    jobs: int,
+    on_world: Callable[[int], None],
+) -> dict[int, WorldRecord]:
+    """Try every world; an interruption keeps those that are done.
+
+    Parameters
+    ----------
+    protocol
+        What is the same in every world.
+    entries
+        The allocations.
+    worlds
+        How many worlds.
+    seed
+        Each world's seed is spawned from it.
+    jobs
+        Processes.
+    on_world
+        Called with the number of worlds done after each.
+
+    Returns
+    -------
+    dict
+        World number to record, in the order of the numbers.
+    """
+    seeds = np.random.SeedSequence(seed).spawn(worlds)
+    jobs = min(jobs, worlds)
+    source = (
+        _here(protocol, entries, seeds) if jobs == 1 else _apart(protocol, entries, seeds, jobs)
+    )
+    records: dict[int, WorldRecord] = {}
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(source):
+        for index, record in source:
+            records[index] = record
+            on_world(len(records))
+    return dict(sorted(records.items()))
+
+
+def _here(
+    protocol: Protocol, entries: tuple[Entry, ...], seeds: list[np.random.SeedSequence]
+) -> Generator[tuple[int, WorldRecord]]:
+    for index, seed in enumerate(seeds):
+        yield index, try_world(protocol, entries, seed)
+
+
+def _apart(
+    protocol: Protocol,
+    entries: tuple[Entry, ...],
+    seeds: list[np.random.SeedSequence],
+    jobs: int,
+) -> Generator[tuple[int, WorldRecord]]:
+    import multiprocessing  # noqa: PLC0415 - start-up time
+    from concurrent.futures import ProcessPoolExecutor, as_completed  # noqa: PLC0415 - the same
+    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415 - the same
+
+    # A forked copy of a process with threads (a progress bar, BLAS) may hang: start afresh.
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts)
+    try:
+        with _interrupts_held():
+            places: dict[Future[WorldRecord], int] = {
+                executor.submit(try_world, protocol, entries, seed): index
+                for index, seed in enumerate(seeds)
+            }
+        for future in as_completed(places):
+            yield places.pop(future), future.result()
+    except BrokenProcessPool as error:
+        message = "a simulating process ended abruptly, perhaps for want of memory: try --jobs 1"
+        raise RlhfBudgetError(message) from error
+    finally:
+        # Waiting keeps the executor alive until its thread has seen that the rest is cancelled.
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the parent, which then keeps what is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while processes start, which inherit this and so print no traceback."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

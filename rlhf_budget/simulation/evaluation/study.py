@@ -1,0 +1,365 @@
+"""From a scenario to a simulation: its plan and rivals tried in many worlds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from rlhf_budget.bound.terms import confidence, evaluate, policy_complexity, scenario_tail
+from rlhf_budget.errors import Problem, ScenarioError
+from rlhf_budget.optimum.certified import optimise
+from rlhf_budget.optimum.problems import prepare
+from rlhf_budget.planning.results import Notice
+from rlhf_budget.simulation.evaluation.parallel import try_worlds
+from rlhf_budget.simulation.evaluation.results import (
+    InequalityCheck,
+    Simulation,
+    TermCheck,
+    TriedAllocation,
+    Validity,
+    VersusPlan,
+    Wins,
+    WorldConstant,
+    Worlds,
+    WorldSummary,
+    WorstWorld,
+)
+from rlhf_budget.simulation.evaluation.rivals import find_rivals, is_feasible
+from rlhf_budget.simulation.evaluation.statistics import clopper_pearson, mean_interval
+from rlhf_budget.simulation.evaluation.trials import Entry, Protocol, Terms
+from rlhf_budget.simulation.evaluation.world import WorldSpec, path_strengths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rlhf_budget.bound.terms import Allocation
+    from rlhf_budget.scenario.models import BoundSettings, Scenario
+    from rlhf_budget.simulation.evaluation.statistics import Estimate
+    from rlhf_budget.simulation.evaluation.trials import Outcome, WorldRecord
+
+Constants = Literal["true", "scenario"]
+
+DEFAULT_CHECKPOINTS = 10
+MOST_CHECKPOINTS = 10_000
+
+
+def simulate(
+    scenario: Scenario,
+    *,
+    worlds: int = 50,
+    replicates: int = 200,
+    seed: int = 0,
+    constants: Constants = "true",
+    jobs: int = 1,
+    world: WorldSpec | None = None,
+    on_world: Callable[[int], None] | None = None,
+) -> Simulation:
+    """Try a scenario's plan and its rivals in worlds where the true error is known.
+
+    The plan is made once, from the scenario's constants. Every world has its own true reward,
+    labels, reward model and checkpoints; all that the bound speaks of is summed exactly there
+    (docs/validation.md).
+
+    Parameters
+    ----------
+    scenario
+        With a budget.
+    worlds
+        Random worlds, at least 1.
+    replicates
+        Estimates Ĵ in each world, at least 1.
+    seed
+        Of all randomness; the result depends on it and not on ``jobs``.
+    constants
+        Whose constants the bound uses: ``true`` for each world's own, or ``scenario``.
+    jobs
+        Processes, at least 1. With more, a script must guard its main part by
+        ``if __name__ == "__main__"``.
+    world
+        Family of worlds; the default follows the scenario.
+    on_world
+        Called with the number of worlds done so far.
+
+    Returns
+    -------
+    Simulation
+        Of the worlds that are done, should Ctrl-C end it early.
+
+    Raises
+    ------
+    ScenarioError
+        Where the policy is ``sgd``, the budget is missing or there are too many candidates.
+    InfeasibleError
+        Where no allocation fits the budget.
+    KeyboardInterrupt
+        When interrupted before the first world is done.
+    """
+    _refuse_what_cannot_be_tried(scenario)
+    plan = optimise(scenario).allocation
+    rivals, left_out = find_rivals(scenario, plan)
+    allocations = [("plan", plan), *((rival.name, rival.allocation) for rival in rivals)]
+    entries = tuple(
+        Entry(name, allocation, _claimed(scenario, allocation) if constants != "true" else None)
+        for name, allocation in allocations
+    )
+    protocol = protocol_for(scenario, world or world_for(scenario), replicates)
+    records = try_worlds(
+        protocol,
+        entries,
+        worlds=worlds,
+        seed=seed,
+        jobs=jobs,
+        on_world=on_world or (lambda _: None),
+    )
+    if not records:
+        raise KeyboardInterrupt
+    numbers, done = tuple(records), tuple(records.values())
+    plans = tuple(record.outcomes[0] for record in done)
+    validity = judge_validity(numbers, plans, protocol)
+    notices = [
+        *_violated(validity, constants),
+        *_left_out(left_out),
+        *_not_the_same_money(scenario, allocations),
+    ]
+    return Simulation(
+        scenario=scenario.name,
+        currency=scenario.currency,
+        seed=seed,
+        constants=constants,
+        world=_describe(scenario, protocol, plan, done),
+        worlds=Worlds(worlds, len(done), replicates),
+        validity=validity,
+        looseness=_looseness(plans),
+        terms=_check_terms(plans),
+        allocations=_tried(scenario, entries, done),
+        warnings=tuple(notices),
+    )
+
+
+# --- the study -----------------------------------------------------------------------------------
+
+
+def _refuse_what_cannot_be_tried(scenario: Scenario) -> None:
+    problems = []
+    if scenario.bound.policy == "sgd":
+        allowed = "fixed, finite_class or pac_bayes: worlds have no gradient noise to simulate"
+        problems.append(Problem("bound.policy", "sgd", allowed))
+    if scenario.budget is None:
+        problems.append(Problem("budget", "nothing", "a number above 0"))
+    if (scenario.bound.candidates or 1) > MOST_CHECKPOINTS:
+        allowed = f"at most {MOST_CHECKPOINTS:,} candidates: each is a simulated checkpoint"
+        problems.append(Problem("bound.candidates", str(scenario.bound.candidates), allowed))
+    if problems:
+        raise ScenarioError(tuple(problems))
+
+
+def world_for(scenario: Scenario) -> WorldSpec:
+    """Describe worlds that are like the scenario where a finite world can be."""
+    model, tail = scenario.reward_model, scenario_tail(scenario)
+    finite = scenario.bound.policy == "finite_class"
+    checkpoints = (scenario.bound.candidates if finite else None) or DEFAULT_CHECKPOINTS
+    strengths, named = path_strengths(checkpoints)
+    finished = None
+    if model != "verifiable" and isinstance(model.error, (int, float)):
+        finished = float(model.error)
+    return WorldSpec(
+        reward_range=scenario.objective.reward_range,
+        kl_coefficient=scenario.objective.kl_coefficient,
+        coverage_kind="density" if model == "verifiable" else model.coverage_kind,
+        verifiable=model == "verifiable",
+        finished_error=finished,
+        mean_log_ratio=None if tail is None else float(tail.excess(0.0)),
+        strengths=strengths,
+        named=named,
+    )
+
+
+def protocol_for(scenario: Scenario, spec: WorldSpec, replicates: int) -> Protocol:
+    """Describe what every world of a study has in common."""
+    delta = scenario.objective.failure_probability
+    own, growth = own_confidence(scenario.bound, delta)
+    model = scenario.reward_model
+    policy = scenario.bound.policy
+    return Protocol(
+        spec=spec,
+        concentration=scenario.bound.concentration,
+        policy="fixed" if policy == "sgd" else policy,
+        failure_probability=delta,
+        confidence=own,
+        confidence_growth=growth,
+        existing_labels=0 if model == "verifiable" else model.existing_labels,
+        labels_on_current=model != "verifiable" and model.label_policy == "current",
+        replicates=replicates,
+    )
+
+
+def own_confidence(settings: BoundSettings, failure_probability: float) -> tuple[float, float]:
+    """Return Λ without the policy's complexity, which every trial adds, and Λ's growth in ln n."""
+    whole, growth = confidence(settings, failure_probability)
+    return whole - policy_complexity(settings), growth
+
+
+def _claimed(scenario: Scenario, allocation: Allocation) -> Terms:
+    bound = evaluate(scenario, allocation)
+    return Terms(bound.total, bound.sampling, bound.reward_shift, bound.kl_clipping)
+
+
+# --- what was found ------------------------------------------------------------------------------
+
+
+def judge_validity(
+    numbers: tuple[int, ...], outcomes: tuple[Outcome, ...], protocol: Protocol
+) -> Validity:
+    """Compare how often the bound held with what it promises.
+
+    Parameters
+    ----------
+    numbers
+        Numbers of the worlds done.
+    outcomes
+        One per world.
+    protocol
+        For δ and the replicates.
+    """
+    promised = 1.0 - protocol.failure_probability
+    covered, trials = sum(o.covered for o in outcomes), len(outcomes) * protocol.replicates
+    worst = min(range(len(outcomes)), key=lambda index: outcomes[index].covered)
+    interval = clopper_pearson(covered, trials)
+    return Validity(
+        promised=promised,
+        trials=trials,
+        covered=covered,
+        share=covered / trials,
+        interval=interval,
+        worst_world=WorstWorld(numbers[worst], outcomes[worst].covered / protocol.replicates),
+        holds=interval[1] >= promised,
+    )
+
+
+def _looseness(outcomes: tuple[Outcome, ...]) -> Estimate | None:
+    ratios = [o.bound.total / o.error_quantile for o in outcomes if o.error_quantile > 0]
+    return mean_interval(ratios) if ratios else None
+
+
+def _check_terms(outcomes: tuple[Outcome, ...]) -> tuple[TermCheck, ...]:
+    pairs = {
+        "sampling": [(o.bound.sampling, o.sampling_error) for o in outcomes],
+        "reward_shift": [(o.bound.reward_shift, o.reward_bias) for o in outcomes],
+        "kl_clipping": [(o.bound.kl_clipping, o.clipping_bias) for o in outcomes],
+    }
+    return tuple(_check_term(term, values) for term, values in pairs.items())
+
+
+def _check_term(term: str, values: list[tuple[float, float]]) -> TermCheck:
+    bound = sum(claimed for claimed, _ in values) / len(values)
+    actual = mean_interval([error for _, error in values])
+    return TermCheck(term, bound, actual, bound / actual.mean if actual.mean > 0 else None)
+
+
+def _tried(
+    scenario: Scenario, entries: tuple[Entry, ...], records: tuple[WorldRecord, ...]
+) -> tuple[TriedAllocation, ...]:
+    prices = prepare(scenario).prices
+    plans = [record.outcomes[0] for record in records]
+    tried = []
+    for index, entry in enumerate(entries):
+        outcomes = [record.outcomes[index] for record in records]
+        n, K, m = (
+            entry.allocation.prompts,
+            entry.allocation.rollouts_per_prompt,
+            entry.allocation.labels,
+        )
+        tried.append(
+            TriedAllocation(
+                name=entry.name,
+                allocation=entry.allocation,
+                cost=prices.cost(n, K, m),
+                bound_total=sum(o.bound.total for o in outcomes) / len(outcomes),
+                error=mean_interval([o.error for o in outcomes]),
+                quality=mean_interval([o.quality for o in outcomes]),
+                versus_plan=None if index == 0 else _versus(outcomes, plans),
+            )
+        )
+    return tuple(tried)
+
+
+def _versus(outcomes: list[Outcome], plans: list[Outcome]) -> VersusPlan:
+    pairs = list(zip(outcomes, plans, strict=True))
+    won = sum(plan.quality > rival.quality for rival, plan in pairs)
+    wins = Wins(won, len(pairs), won / len(pairs), clopper_pearson(won, len(pairs)))
+    return VersusPlan(
+        error_difference=mean_interval([rival.error - plan.error for rival, plan in pairs]),
+        quality_difference=mean_interval([rival.quality - plan.quality for rival, plan in pairs]),
+        plan_wins=wins,
+    )
+
+
+def _describe(
+    scenario: Scenario, protocol: Protocol, plan: Allocation, records: tuple[WorldRecord, ...]
+) -> WorldSummary:
+    outcomes = [record.outcomes[0] for record in records]
+    bound, tail = evaluate(scenario, plan), scenario_tail(scenario)
+    told = {
+        "mean_log_ratio": None if tail is None else float(tail.excess(0.0)),
+        "coverage": bound.coverage,
+        "reward_error": bound.reward_error,
+        "prompt_variance": scenario.bound.prompt_variance,
+        "rollout_variance": scenario.bound.rollout_variance,
+    }
+    constants = tuple(
+        WorldConstant(name, value, mean_interval([getattr(o, name) for o in outcomes]))
+        for name, value in told.items()
+    )
+    checks = [record.inequalities for record in records]
+    of = len(checks)
+    return WorldSummary(
+        spec=protocol.spec,
+        judged=protocol.policy,
+        labels_on_current=protocol.labels_on_current,
+        constants=constants,
+        inequalities=(
+            InequalityCheck("coverage-above-kl", sum(c.coverage_above_kl for c in checks), of),
+            InequalityCheck("fresh-labels", sum(c.fresh_labels for c in checks), of),
+        ),
+    )
+
+
+# --- what is doubtful ----------------------------------------------------------------------------
+
+
+def _violated(validity: Validity, constants: Constants) -> list[Notice]:
+    if validity.holds:
+        return []
+    reason = (
+        "the constants used are the worlds' own, so the bound itself fails: please report it"
+        if constants == "true"
+        else "the worlds are harder than the scenario's constants say: compare them under "
+        "world.constants, and try --constants true"
+    )
+    message = (
+        f"The error is within the bound in {validity.share:.2%} of the trials, "
+        f"{validity.promised:.6g} was promised; {reason}."
+    )
+    return [Notice("bound-violated", message)]
+
+
+def _left_out(names: tuple[str, ...]) -> list[Notice]:
+    if not names:
+        return []
+    message = (
+        f"Not tried, because budget and limits do not allow them: {', '.join(names)}. "
+        "Widen limits.rollouts_per_prompt to compare with them."
+    )
+    return [Notice("rivals-left-out", message)]
+
+
+def _not_the_same_money(
+    scenario: Scenario, allocations: list[tuple[str, Allocation]]
+) -> list[Notice]:
+    unfair = [name for name, allocation in allocations if not is_feasible(scenario, allocation)]
+    if not unfair:
+        return []
+    message = (
+        f"{', '.join(unfair)} breaks the budget or the limits of the scenario, so its comparison "
+        "with the plan is not for the same money. Raise the budget to its cost to compare fairly."
+    )
+    return [Notice("current-not-feasible", message)]

@@ -1,0 +1,1 @@
+"""Several plans: comparisons with their causes, sweeps, gates."""

@@ -1,0 +1,212 @@
+"""Where the difference between two plans comes from, group of constants by group.
+
+The best bound is a function of seven groups of constants. Going from one scenario to another in
+some order changes one group after another; a group's Shapley value is what its change brings on
+average over all orders (Shapley 1953, "A value for n-person games"). The values add up to the
+difference, and a group that does not differ gets nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from rlhf_budget.errors import ScenarioError
+from rlhf_budget.optimum.certified import TOLERANCE, Optimum
+from rlhf_budget.planning.planner import plan_many
+from rlhf_budget.scenario.models import Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from rlhf_budget.planning.results import Plan
+
+Method = Literal["shapley", "one_at_a_time"]
+
+GROUPS: Final = (
+    "budget",
+    "costs",
+    "objective",
+    "bound",
+    "reward_model",
+    "log_ratio",
+    "limits",
+)
+"""Groups of constants, each a section of the scenario, in the order of the output."""
+METRIC: Final = "bound.total"
+"""What is attributed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one group brings to the difference."""
+
+    group: str
+    """Section of the scenario."""
+    changed: tuple[str, ...]
+    """Key paths that differ in it."""
+    contribution: float
+    """Its part of the difference, reward units."""
+    planned: bool
+    """False where the change of this group alone cannot be planned; its part is then in the
+    residual."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """The difference between two best bounds, split by groups of constants."""
+
+    method: Method
+    """``shapley``, or ``one_at_a_time`` where a mixture of both scenarios cannot be planned."""
+    total: float
+    """The difference, reward units."""
+    residual: float
+    """The difference less all contributions, reward units."""
+    groups: tuple[Contribution, ...]
+    """All groups, in the order of :data:`GROUPS`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "metric": METRIC,
+            "method": self.method,
+            "total": self.total,
+            "residual": self.residual,
+            "groups": [
+                {
+                    "group": part.group,
+                    "changed": list(part.changed),
+                    "contribution": part.contribution,
+                    "planned": part.planned,
+                }
+                for part in self.groups
+            ],
+        }
+
+
+def attribute(baseline: Plan, other: Plan, *, tolerance: float = TOLERANCE) -> Attribution:
+    """Split the difference of two plans' bounds by groups of constants.
+
+    Every mixture, the groups of the one scenario and the rest of the other, is planned anew; they
+    are all solved at once.
+
+    Parameters
+    ----------
+    baseline, other
+        The plans, each within its budget.
+    tolerance
+        Relative gap at which a mixture's plan counts as proved.
+
+    Returns
+    -------
+    Attribution
+        Shapley values; where a mixture is infeasible or no legal scenario, what each group
+        changes on its own, with the residual that this leaves.
+    """
+    changed = changed_keys(baseline.scenario.inputs(), other.scenario.inputs())
+    differing = [group for group in GROUPS if changed[group]]
+    totals = _totals(baseline, other, differing, tolerance)
+    method: Method = "one_at_a_time" if None in totals.values() else "shapley"
+    known = {mixture: total for mixture, total in totals.items() if total is not None}
+    shares = shapley(differing, known) if method == "shapley" else _alone(differing, known)
+    total = other.bound.total - baseline.bound.total
+    return Attribution(
+        method=method,
+        total=total,
+        residual=total - math.fsum(shares.values()),
+        groups=tuple(
+            Contribution(
+                group=group,
+                changed=changed[group],
+                contribution=shares.get(group, 0.0),
+                planned=group in shares or not changed[group],
+            )
+            for group in GROUPS
+        ),
+    )
+
+
+def shapley(players: Sequence[str], values: Mapping[frozenset[str], float]) -> dict[str, float]:
+    """Return the Shapley value of each player.
+
+    Parameters
+    ----------
+    players
+        Names.
+    values
+        What each set of players attains, for all subsets.
+
+    Returns
+    -------
+    dict
+        Name -> ``sum over S without it of |S|!(d - |S| - 1)!/d! * (v(S with it) - v(S))``.
+    """
+    d = len(players)
+    shares = {}
+    for player in players:
+        others = [name for name in players if name != player]
+        shares[player] = math.fsum(
+            (values[before | {player}] - values[before]) / (d * math.comb(d - 1, len(before)))
+            for before in _subsets(others)
+        )
+    return shares
+
+
+def _alone(groups: Sequence[str], totals: Mapping[frozenset[str], float]) -> dict[str, float]:
+    """What each group changes on its own, where that can be planned."""
+    start = totals[frozenset()]
+    return {
+        group: totals[frozenset({group})] - start
+        for group in groups
+        if frozenset({group}) in totals
+    }
+
+
+def _subsets(names: Sequence[str]) -> Iterator[frozenset[str]]:
+    for size in range(len(names) + 1):
+        yield from map(frozenset, combinations(names, size))
+
+
+def _totals(
+    baseline: Plan, other: Plan, groups: Sequence[str], tolerance: float
+) -> dict[frozenset[str], float | None]:
+    """The best bound of every mixture; None where it cannot be planned."""
+    totals: dict[frozenset[str], float | None] = dict.fromkeys(_subsets(groups))
+    totals[frozenset(groups)] = other.bound.total
+    totals[frozenset()] = baseline.bound.total
+    legal = {
+        mixture: scenario
+        for mixture in totals
+        if 0 < len(mixture) < len(groups)
+        and (scenario := _mixed(baseline.scenario, other.scenario, mixture)) is not None
+    }
+    outcomes = plan_many(tuple(legal.values()), tolerance=tolerance)
+    for mixture, outcome in zip(legal, outcomes, strict=True):
+        totals[mixture] = outcome.bound.total if isinstance(outcome, Optimum) else None
+    return totals
+
+
+def _mixed(baseline: Scenario, other: Scenario, groups: Iterable[str]) -> Scenario | None:
+    """The baseline with some groups of the other scenario; None where that is not legal."""
+    mixture = baseline.model_copy(update={group: getattr(other, group) for group in groups})
+    try:
+        Scenario(**mixture.inputs())
+    except ScenarioError:
+        return None
+    # The copy keeps exact prices and tails, which a scenario read back from numbers has not.
+    return mixture
+
+
+def changed_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Key paths that differ between two resolved scenarios, by group."""
+    return {group: tuple(_differences(group, one.get(group), other.get(group))) for group in GROUPS}
+
+
+def _differences(path: str, one: Any, other: Any) -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in {**one, **other}:
+            yield from _differences(f"{path}.{name}", one.get(name), other.get(name))
+    elif one != other:
+        yield path

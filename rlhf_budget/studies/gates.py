@@ -1,0 +1,363 @@
+"""Gates for continuous integration: what a plan must satisfy for a change to pass."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from rlhf_budget.errors import FileAccessError, Problem, ScenarioError
+from rlhf_budget.optimum.certified import TOLERANCE
+from rlhf_budget.planning.planner import plan
+from rlhf_budget.scenario.free_mappings import RESULT_KEYS
+from rlhf_budget.scenario.suggestions import hint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rlhf_budget.planning.results import Plan
+    from rlhf_budget.scenario.models import Scenario
+
+Operator = Literal["<=", ">=", "=="]
+Operand = float | bool
+
+_REQUIREMENT: Final = re.compile(r"\s*([\w.]+)\s*(<=|>=|==)\s*(\S+)\s*")
+_TRUTHS: Final = {"true": True, "false": False}
+_SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The plan of another version, which a gate compares with."""
+
+    file: str
+    """File that it was read from."""
+    scenario: str
+    """Name of its scenario."""
+    tool_version: str
+    """Version of the program that wrote it."""
+    value: float
+    """Its value of the metric."""
+    max_increase: float
+    """Relative increase allowed, a fraction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing to hold a plan against."""
+
+    gate: str
+    """Name of the gate."""
+    source: str
+    """Who asked for it: a flag, ``always``, or a key path of the file's ``checks``."""
+    key: str
+    """Key path in the plan's JSON."""
+    operator: Operator
+    """How the value must stand to the limit."""
+    limit: Operand
+    """The limit, in the unit of the value."""
+    baseline: Baseline | None = None
+    """The other version's plan, where the limit comes from one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A rule with the plan's value and the verdict."""
+
+    rule: Rule
+    """What was asked."""
+    value: Operand
+    """The plan's value."""
+
+    @property
+    def margin(self) -> float | None:
+        """Room that is left, negative where the gate fails; None for truth values."""
+        limit, value = self.rule.limit, self.value
+        if isinstance(limit, bool) or isinstance(value, bool):
+            return None
+        if self.rule.operator == "==":
+            return 0.0 - abs(value - limit)
+        return limit - value if self.rule.operator == "<=" else value - limit
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value stands to the limit as asked."""
+        margin = self.margin
+        return self.value == self.rule.limit if margin is None else margin >= 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        rule = self.rule
+        return {
+            "gate": rule.gate,
+            "source": rule.source,
+            "key": rule.key,
+            "operator": rule.operator,
+            "limit": rule.limit,
+            "value": self.value,
+            "margin": self.margin,
+            "passed": self.passed,
+            "baseline": None if rule.baseline is None else asdict(rule.baseline),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A plan held against gates."""
+
+    plan: Plan
+    """What was planned."""
+    gates: tuple[Gate, ...]
+    """Every gate, passed or failed."""
+    warn_only: bool
+    """Whether a failed gate is only told."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether all gates passed."""
+        return not self.failed
+
+    @property
+    def failed(self) -> tuple[Gate, ...]:
+        """The gates that failed."""
+        return tuple(gate for gate in self.gates if not gate.passed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, with ``warnings``."""
+        result = self.plan.to_dict()
+        warnings = result.pop("warnings")
+        return {
+            "passed": self.passed,
+            "warn_only": self.warn_only,
+            "status": self.plan.status,
+            "gates": [gate.to_dict() for gate in self.gates],
+            "summary": {
+                "gates": len(self.gates),
+                "passed": len(self.gates) - len(self.failed),
+                "failed": len(self.failed),
+            },
+            "result": result,
+            "warnings": warnings,
+        }
+
+
+def check(
+    scenario: Scenario,
+    rules: Sequence[Rule] = (),
+    *,
+    tolerance: float = TOLERANCE,
+    warn_only: bool = False,
+) -> Check:
+    """Plan a scenario and hold the plan against gates.
+
+    Parameters
+    ----------
+    scenario
+        What to plan; its own ``checks`` are gates too, and that the plan is proved always is.
+    rules
+        Further gates.
+    tolerance
+        Relative gap at which the plan counts as proved.
+    warn_only
+        Recorded in the result: whether a failure is only told.
+
+    Returns
+    -------
+    Check
+        Every gate with value, limit, margin and verdict.
+
+    Raises
+    ------
+    ScenarioError
+        Where a gate cannot be evaluated: its key is unknown, no number, or null in this plan.
+    InfeasibleError
+        Where nothing within the limits fits the budget.
+    """
+    found = plan(scenario, tolerance=tolerance)
+    result = found.to_dict()
+    every = (PROVED, *rules, *scenario_rules(scenario))
+    problems: list[Problem] = []
+    gates = [_evaluated(rule, result, problems) for rule in every]
+    if problems:
+        raise ScenarioError(tuple(problems))
+    return Check(found, tuple(gate for gate in gates if gate is not None), warn_only)
+
+
+PROVED: Final = Rule("proved", "always", "certificate.proved", "==", limit=True)
+"""A plan that is not proved is no ground for a decision."""
+INFORMATIVE: Final = Rule(
+    "require_informative", "--require-informative", "bound.vacuous", "==", limit=False
+)
+"""The bound guarantees something."""
+
+
+def max_bound(limit: float) -> Rule:
+    """Limit the bound, reward units."""
+    return Rule("max_bound", "--max-bound", "bound.total", "<=", limit)
+
+
+def max_cost(limit: float) -> Rule:
+    """Limit the cost, currency."""
+    return Rule("max_cost", "--max-cost", "cost.total", "<=", limit)
+
+
+def max_excess(limit: float) -> Rule:
+    """Limit how much worse than the plan ``current`` may be, a fraction of the plan's bound."""
+    return Rule("max_excess", "--max-excess", "current.excess_relative", "<=", limit)
+
+
+def requirement(text: str) -> Rule:
+    """Parse a requirement, such as ``allocation.prompts>=1000``.
+
+    Raises
+    ------
+    ValueError
+        Where it is none, with what is allowed.
+    """
+    match = _REQUIREMENT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"'{text}' is not KEY>=VALUE, KEY<=VALUE or KEY==VALUE.")
+    key, operator, written = match.groups()
+    limit = _TRUTHS[written] if written in _TRUTHS else _number(written)
+    if limit is None or (isinstance(limit, bool) and operator != "=="):
+        raise ValueError(f"'{written}' in '{text}' is not a number, nor true or false after ==.")
+    return Rule("require", f"--require {key}{operator}{written}", key, operator, limit)  # type: ignore[arg-type]
+
+
+def fraction(text: str) -> float:
+    """Parse a share: ``5%``, or a fraction from 0 to less than 1.
+
+    Raises
+    ------
+    ValueError
+        Where it is neither, so that ``5`` is never taken for 500 %.
+    """
+    stripped = text.strip()
+    value = _number(stripped.removesuffix("%"))
+    if value is None or value < 0:
+        raise ValueError(f"'{text}' is not a share such as 5% or 0.05.")
+    if stripped.endswith("%"):
+        return value / 100.0
+    if value >= 1:
+        raise ValueError(f"'{text}' is ambiguous: write {text.strip()}%, or a fraction below 1.")
+    return value
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def scenario_rules(scenario: Scenario) -> Iterator[Rule]:
+    """Return the gates of the scenario's own ``checks``."""
+    operators: tuple[tuple[str, Operator], ...] = (("min", ">="), ("max", "<="))
+    for key, limits in scenario.checks.items():
+        for end, operator in operators:
+            if end in limits:
+                yield Rule("checks", f"checks.{key}.{end}", key, operator, limits[end])
+
+
+def _evaluated(rule: Rule, result: Mapping[str, Any], problems: list[Problem]) -> Gate | None:
+    value: Any = result
+    for name in rule.key.split("."):
+        if isinstance(value, dict) and name not in value:
+            known = hint(rule.key, (*RESULT_KEYS, "certificate.proved", "bound.vacuous"))
+            found = f"unknown key path '{rule.key}'"
+            allowed = f"a number of the plan, such as bound.total{known}"
+            problems.append(Problem(rule.source, found, allowed))
+            return None
+        value = value[name] if isinstance(value, dict) else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) != isinstance(
+        rule.limit, bool
+    ):
+        problems.append(_no_value(rule, value, result))
+        return None
+    return Gate(rule, value)
+
+
+def _no_value(rule: Rule, value: Any, result: Mapping[str, Any]) -> Problem:
+    kind = "true or false" if isinstance(rule.limit, bool) else "a number"
+    if value is not None:
+        what = "a truth value" if isinstance(value, bool) else "a text, list or mapping"
+        return Problem(rule.source, f"{rule.key}, which is {what}", f"a key that is {kind}")
+    first = rule.key.split(".")[0]
+    cure = {
+        "current": "a scenario with current, the allocation to beat",
+        "target": "a gate on another key: target is for plan --target-bound",
+    }
+    missing = result.get(first) is None and first in cure
+    allowed = cure[first] if missing else f"a key that is {kind} in this plan"
+    return Problem(rule.source, f"{rule.key}, which this plan has not (null)", allowed)
+
+
+# --- against another version ---------------------------------------------------------------------
+
+
+def max_increase(file: str, increase: float, currency: str, metric: str) -> Rule:
+    """Limit how much worse than the plan in a JSON file a plan may be.
+
+    Parameters
+    ----------
+    file
+        Output of ``plan`` or ``check`` with ``--format json``.
+    increase
+        Relative increase allowed, a fraction.
+    currency
+        Currency of the plan to check; money is compared within one currency only.
+    metric
+        Key path to compare: ``bound.total`` or ``cost.total``.
+
+    Raises
+    ------
+    ScenarioError
+        Where the file holds no plan, or one in another currency.
+    FileAccessError
+        Where it cannot be read.
+    """
+    whole = _read_json(file)
+    result: Any = whole.get("result", whole) if isinstance(whole, dict) else None
+    value = result
+    for name in metric.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    problem = _baseline_problem(whole, value, file)
+    if problem is None and metric == "cost.total" and result.get("currency") != currency:
+        found = f"a plan in {result.get('currency')}"
+        problem = Problem("--against", found, f"a plan in {currency}", file)
+    if problem is not None:
+        raise ScenarioError((problem,))
+    tool = whole.get("tool")
+    version = str(tool.get("version", "")) if isinstance(tool, dict) else ""
+    base = Baseline(file, str(result.get("scenario", "")), version, float(value), increase)
+    rule = Rule("max_increase", "--against", metric, "<=", base.value * (1.0 + increase))
+    return replace(rule, baseline=base)
+
+
+def _read_json(file: str) -> Any:
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise FileAccessError(f"{file} could not be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        text = ""
+    try:
+        return json.loads(text)
+    except ValueError:
+        problem = Problem("--against", "no JSON", "what plan --format json prints", file)
+        raise ScenarioError((problem,)) from None
+
+
+def _baseline_problem(whole: Any, value: Any, file: str) -> Problem | None:
+    allowed = "what plan --format json prints"
+    version = whole.get("schema_version") if isinstance(whole, dict) else None
+    if version != _SCHEMA_VERSION:
+        found = "no plan" if version is None else f"schema_version {version}"
+        return Problem("--against", found, allowed, file)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return Problem("--against", f"no plan, but {whole.get('command')}", allowed, file)
+    return None

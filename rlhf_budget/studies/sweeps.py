@@ -1,0 +1,345 @@
+"""One constant over a range of values, planned at each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError, error_dict
+from rlhf_budget.optimum.certified import TOLERANCE, Optimum
+from rlhf_budget.planning.binding import binding_many
+from rlhf_budget.planning.insight import current
+from rlhf_budget.planning.marginal import marginal
+from rlhf_budget.planning.notices import notices
+from rlhf_budget.planning.planner import plan_many
+from rlhf_budget.scenario.keys import KEYS
+from rlhf_budget.scenario.yaml_source import read_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rlhf_budget.planning.results import CurrentPlan, Marginal
+    from rlhf_budget.scenario.models import Scenario
+
+Scale = Literal["log", "linear"]
+Value = float | str | bool
+PointStatus = Literal["optimal", "not_proved", "infeasible", "invalid"]
+
+STATUSES: Final[tuple[PointStatus, ...]] = ("optimal", "not_proved", "infeasible", "invalid")
+BATCH: Final = 200
+"""Points planned at once: enough to share the work, few enough to tell how far it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """What a sweep goes over."""
+
+    key: str
+    """Key path of the constant."""
+    values: tuple[Value, ...]
+    """Values to plan at, in the constant's unit."""
+    scale: Scale | None = None
+    """Spacing: constant ratio (``log``) or step (``linear``); None for a list of values."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        ends = (None, None) if self.scale is None else (self.values[0], self.values[-1])
+        return {
+            "key": self.key,
+            "scale": self.scale,
+            "from": ends[0],
+            "to": ends[1],
+            "points": len(self.values),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPoint:
+    """A plan at one value."""
+
+    optimum: Optimum
+    """The certified best allocation there."""
+    marginal: Marginal
+    """Value of more money there."""
+    binding: tuple[str, ...]
+    """Key paths of limits that bind and cost something."""
+    warnings: tuple[str, ...]
+    """Codes of the warnings that the plan has there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One value of the constant, and what came of it."""
+
+    value: Value
+    """The value, in the constant's unit."""
+    outcome: PlannedPoint | InfeasibleError | ScenarioError
+    """The plan, or why there is none."""
+
+    @property
+    def planned(self) -> PlannedPoint | None:
+        """The plan, if there is one."""
+        return self.outcome if isinstance(self.outcome, PlannedPoint) else None
+
+    @property
+    def status(self) -> PointStatus:
+        """How it ended."""
+        if isinstance(self.outcome, PlannedPoint):
+            return self.outcome.optimum.status
+        return "infeasible" if isinstance(self.outcome, InfeasibleError) else "invalid"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        entry: dict[str, Any] = {"value": self.value, "status": self.status}
+        if isinstance(self.outcome, PlannedPoint):
+            best = self.outcome.optimum
+            return entry | {
+                "allocation": best.allocation.to_dict(),
+                "bound": best.bound.to_dict(),
+                "cost": best.cost.to_dict(),
+                "certificate": asdict(best.certificate),
+                "marginal": asdict(self.outcome.marginal),
+                "binding": list(self.outcome.binding),
+                "warnings": list(self.outcome.warnings),
+                "error": None,
+            }
+        parts = ("allocation", "bound", "cost", "certificate", "marginal")
+        nothing = dict.fromkeys(parts)
+        return {
+            **entry,
+            **nothing,
+            "binding": [],
+            "warnings": [],
+            "error": error_dict(self.outcome),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A scenario planned at many values of one constant."""
+
+    scenario: Scenario
+    """The scenario as it is."""
+    over: Over
+    """What was changed."""
+    points: tuple[Point, ...]
+    """One for each value, in their order."""
+    current: CurrentPlan | None
+    """Over the budget: what the scenario does now, to stand beside the frontier."""
+
+    @property
+    def planned(self) -> tuple[tuple[Value, PlannedPoint], ...]:
+        """The values that have a plan, with it."""
+        return tuple(
+            (point.value, point.planned) for point in self.points if point.planned is not None
+        )
+
+    def count(self, status: PointStatus) -> int:
+        """How many points ended in this way."""
+        return sum(point.status == status for point in self.points)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        now = self.current
+        marked = None
+        if now is not None:
+            marked = {
+                name: getattr(now, name).to_dict() for name in ("allocation", "bound", "cost")
+            }
+        return {
+            "scenario": self.scenario.name,
+            "currency": self.scenario.currency,
+            "inputs": self.scenario.inputs(),
+            "over": self.over.to_dict(),
+            "points": [point.to_dict() for point in self.points],
+            "summary": {status: self.count(status) for status in STATUSES},
+            "current": marked,
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one mapping per point, for CSV."""
+        rows = []
+        for point in self.points:
+            entry = point.to_dict()
+            error = entry.pop("error")
+            entry["warnings"] = [{"code": code} for code in entry["warnings"]]
+            message = None if error is None else error["message"]
+            rows.append({"scenario": self.scenario.name, "key": self.over.key, **entry,
+                         "error": message})  # fmt: skip
+        return [{k: v for k, v in row.items() if v is not None} for row in rows]
+
+
+def sweep(
+    scenario: Scenario,
+    over: Over,
+    *,
+    tolerance: float = TOLERANCE,
+    on_points: Callable[[int], None] | None = None,
+) -> Sweep:
+    """Plan a scenario at every value of one constant.
+
+    Each point has the numbers of ``plan`` with ``--set key=value``; many are planned at once.
+
+    Parameters
+    ----------
+    scenario
+        Everything but the constant.
+    over
+        The constant and its values: :func:`spaced` or :func:`listed`.
+    tolerance
+        Relative gap at which a plan counts as proved.
+    on_points
+        Called with the number of points done, now and then.
+
+    Returns
+    -------
+    Sweep
+        One point for each value; infeasible and illegal ones are marked.
+
+    Raises
+    ------
+    ScenarioError
+        Where no value is legal, with what is wrong with the first.
+    """
+    points: list[Point] = []
+    for start in range(0, len(over.values), BATCH):
+        points += _points(scenario, over.key, over.values[start : start + BATCH], tolerance)
+        if on_points is not None:
+            on_points(len(points))
+    if all(isinstance(point.outcome, ScenarioError) for point in points):
+        raise next(p.outcome for p in points if isinstance(p.outcome, ScenarioError))
+    return Sweep(scenario, over, tuple(points), _current(points) if over.key == "budget" else None)
+
+
+def _points(
+    scenario: Scenario, key: str, values: Sequence[Value], tolerance: float
+) -> Iterator[Point]:
+    variants = [_variant(scenario, key, value) for value in values]
+    legal = [variant for variant in variants if not isinstance(variant, ScenarioError)]
+    outcomes = iter(_plans(legal, tolerance))
+    for value, variant in zip(values, variants, strict=True):
+        yield Point(value, variant if isinstance(variant, ScenarioError) else next(outcomes))
+
+
+def _variant(scenario: Scenario, key: str, value: Value) -> Scenario | ScenarioError:
+    try:
+        variant = scenario.with_values({key: value})
+    except ScenarioError as error:
+        return error
+    if variant.budget is None:
+        return ScenarioError((Problem("budget", "nothing", "a positive amount of money"),))
+    return variant
+
+
+def _plans(scenarios: Sequence[Scenario], tolerance: float) -> list[PlannedPoint | InfeasibleError]:
+    outcomes = plan_many(scenarios, tolerance=tolerance)
+    optima = [outcome for outcome in outcomes if isinstance(outcome, Optimum)]
+    binding = iter(binding_many(optima, tolerance))
+    planned: list[PlannedPoint | InfeasibleError] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Optimum):
+            codes = tuple(notice.code for notice in notices(outcome))
+            planned.append(PlannedPoint(outcome, marginal(outcome), next(binding), codes))
+        elif isinstance(outcome, InfeasibleError):
+            planned.append(outcome)
+        else:
+            raise outcome
+    return planned
+
+
+def _current(points: Sequence[Point]) -> CurrentPlan | None:
+    """The scenario's ``current``, which no budget changes, beside any of the plans."""
+    planned = next((point.planned for point in points if point.planned is not None), None)
+    return None if planned is None else current(planned.optimum)
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+def parse_over(text: str, *, points: int, scale: Scale | None) -> Over:
+    """Parse ``KEY=FROM:TO`` or ``KEY=V1,V2,…``.
+
+    Raises
+    ------
+    ValueError
+        Where it is neither, with what is allowed.
+    """
+    key, equals, written = (part.strip() for part in text.partition("="))
+    if not (key and equals and written):
+        raise ValueError(f"'{text}' is not KEY=FROM:TO or KEY=V1,V2,… .")
+    low, colon, high = written.partition(":")
+    if not colon:
+        return listed(key, [_value(entry) for entry in written.split(",")])
+    ends = _value(low), _value(high)
+    if any(isinstance(end, (str, bool)) for end in ends):
+        raise ValueError(f"'{written}' is not a range of two numbers FROM:TO.")
+    return spaced(key, float(ends[0]), float(ends[1]), points=points, scale=scale)
+
+
+def spaced(
+    key: str, low: float, high: float, *, points: int = 40, scale: Scale | None = None
+) -> Over:
+    """Space values evenly between two ends, which are among them.
+
+    Parameters
+    ----------
+    key
+        Key path. Where it must be whole, values are rounded and repeats dropped.
+    low, high
+        Ends, in the constant's unit.
+    points
+        How many values, before repeats are dropped.
+    scale
+        ``log`` for a constant ratio, ``linear`` for a constant step; by default ``log`` where both
+        ends are positive.
+
+    Raises
+    ------
+    ValueError
+        Where the ends do not ascend, or ``log`` is asked for without positive ends.
+    """
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise ValueError(f"FROM {low:g} must not be above TO {high:g}.")
+    chosen: Scale = scale or ("log" if low > 0 else "linear")
+    if chosen == "log" and low <= 0:
+        raise ValueError(f"a log scale needs ends above 0, not {low:g}: use --scale linear.")
+    space = np.geomspace if chosen == "log" else np.linspace
+    values = [float(value) for value in space(low, high, points if low < high else 1)]
+    values[0], values[-1] = low, high
+    if _must_be_whole(key):
+        values = [float(round(value)) for value in values]
+    distinct = tuple(_written(key, value) for value in dict.fromkeys(values))
+    return Over(key, distinct, chosen)
+
+
+def listed(key: str, values: Sequence[Value]) -> Over:
+    """Take a list of values as it is; where the key must be whole they are rounded."""
+    rounded = (
+        _written(key, value) if isinstance(value, (int, float)) else value for value in values
+    )
+    return Over(key, tuple(dict.fromkeys(rounded)))
+
+
+def _must_be_whole(key: str) -> bool:
+    """Whether the key, or the limit that a plain number fixes, is a whole number."""
+    rules = KEYS.get(f"{key}.min") or KEYS.get(key)
+    return rules is not None and rules.kind == "whole"
+
+
+def _written(key: str, value: float) -> Value:
+    whole = _must_be_whole(key) and not isinstance(value, bool)
+    return round(value) if whole else value
+
+
+def _value(text: str) -> Value:
+    """Read one value as a scenario file would."""
+    try:
+        value = read_yaml(text.strip(), "--over").values
+    except ScenarioError as error:
+        raise ValueError(f"'{text}': {error}") from None
+    if isinstance(value, (int, float, str)):
+        return value
+    raise ValueError(f"'{text}' is not a number or a word.")
