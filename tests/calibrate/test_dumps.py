@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_budget.calibrate import FieldNames, RolloutOptions, rollouts_from_files
-from rlhf_budget.calibrate.logs.metrics import read_metrics
+from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
 from rlhf_budget.errors import CalibrationError
 
 DUMPS = Path(__file__).parents[1] / "data" / "trainers"

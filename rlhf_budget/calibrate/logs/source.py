@@ -20,7 +20,7 @@ from rlhf_budget.calibrate.logs.fields import (
     trl_reward_candidates,
 )
 from rlhf_budget.calibrate.logs.files import FileSet, LogFile, find_logs
-from rlhf_budget.calibrate.logs.metrics import MetricsLog, read_metrics
+from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
 from rlhf_budget.errors import CalibrationError, LogError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import narwhals as nw
 
     from rlhf_budget.calibrate.logs.engine import FileEngine
+    from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
 
 _NUMERIC_TYPES = ("DOUBLE", "FLOAT", "BIGINT", "INTEGER", "INT", "SMALLINT", "TINYINT", "BOOLEAN")
 

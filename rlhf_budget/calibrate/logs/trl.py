@@ -16,7 +16,7 @@ from rlhf_budget.errors import CalibrationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rlhf_budget.calibrate.logs.metrics import MetricsLog
+    from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
 
 _ROUNDING = 1e-4
 """The log holds float32 means: relative difference from the file's that still is the same."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from rlhf_budget.calibrate.logs.engine import Engine, EngineName
     from rlhf_budget.calibrate.logs.histogram import LogHistogram
-    from rlhf_budget.calibrate.logs.metrics import MetricsLog
+    from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
     from rlhf_budget.calibrate.rollouts.groups import GroupShare
     from rlhf_budget.calibrate.rollouts.tail_summary import TailSummary
 
@@ -128,7 +128,7 @@ def rollouts(
         If narwhals is not installed.
     """
     from rlhf_budget.calibrate.logs.frames import FrameEngine, frame_columns, normalised_frame
-    from rlhf_budget.calibrate.logs.metrics import read_metrics
+    from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
 
     names = FieldNames(
         prompt_field,

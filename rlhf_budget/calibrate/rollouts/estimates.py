@@ -18,7 +18,7 @@ from rlhf_budget.calibrate.rollouts.tail_summary import TailSummary
 
 if TYPE_CHECKING:
     from rlhf_budget.calibrate.logs.histogram import LogHistogram
-    from rlhf_budget.calibrate.logs.metrics import LoggedKl, MetricsLog
+    from rlhf_budget.calibrate.logs.metrics.log import LoggedKl, MetricsLog
 
 LOG_IT = "docs/calibration.md has the lines that log it for each trainer"
 FEW_PROMPTS = 30

@@ -1,0 +1,1 @@
+"""A trainer's own log, whichever form it was kept in."""
