@@ -116,6 +116,23 @@ def test_it_finds_the_least_sum_of_every_group(
         assert x <= problem.reaching[group, row]
 
 
+@given(seed=st.integers(0, 10**6), rows=st.integers(1, 12), width=st.integers(1, 150))
+@settings(max_examples=60)
+def test_the_boxes_that_it_closes_prove_the_optimum(seed: int, rows: int, width: int) -> None:
+    problem = monotone(np.random.default_rng(seed), 2, rows, width)
+    closed: list[Boxes] = []
+    found = minimise(problem, whole(2, rows, width), 2, tolerance=1e-6, record=closed.append)
+    covered = np.zeros((2, rows, width + 1), dtype=int)
+    for boxes in closed:
+        for group, first, last, low, high in zip(*boxes, strict=True):
+            covered[group, first : last + 1, low : high + 1] += 1
+            bound = problem.falling[group, last, high] + problem.rising[group, first, low]
+            assert bound >= found[group].best.value * (1 - 1.1e-10)
+    assert covered.max() <= 1
+    feasible = np.arange(width + 1)[None, None, 1:] <= problem.reaching[:, :, None]
+    assert (covered[:, :, 1:] == 1)[feasible].all()
+
+
 @given(seed=st.integers(0, 10**6))
 @settings(max_examples=25)
 def test_groups_together_are_as_groups_alone(seed: int) -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -102,7 +104,12 @@ class Search(NamedTuple):
 
 
 def minimise(
-    problem: MonotoneProblem, boxes: Boxes, groups: int, *, tolerance: float
+    problem: MonotoneProblem,
+    boxes: Boxes,
+    groups: int,
+    *,
+    tolerance: float,
+    record: Callable[[Boxes], None] | None = None,
 ) -> tuple[Search, ...]:
     """Minimise every group's sum over its boxes.
 
@@ -116,6 +123,10 @@ def minimise(
         Number of independent problems.
     tolerance
         Relative gap that counts as proved once the search has become expensive.
+    record
+        Called in each round with the boxes that it closes. None of them holds a point better than
+        the best by more than :data:`FINEST_GAP` (or than the gap, where the search stopped early);
+        with what the rows cannot reach they cover the whole without overlap: a proof.
 
     Returns
     -------
@@ -135,11 +146,16 @@ def minimise(
         incumbents.evaluations += 2 * np.bincount(group, minlength=groups)
         incumbents.improve(boxes, promise)
         settled = single & ((rise == corner_rise) | (boxes.low == boxes.high))
-        boxes = boxes._replace(low=np.where(settled, boxes.high, boxes.low))
+        whole, boxes = boxes, boxes._replace(low=np.where(settled, boxes.high, boxes.low))
         lower[settled] = incumbents.settle(boxes.select(settled), lower[settled])
         keep = lower < incumbents.value[group] * (1.0 - FINEST_GAP)
         keep &= ~_spent(incumbents, group, np.where(keep, lower, math.inf), tolerance)[group]
         np.minimum.at(floor, group[~keep], lower[~keep])
+        if record is not None:
+            record(whole.select(~keep))
+            # Of a settled box that waits, all but the last corner is done with.
+            waits = keep & (whole.low < boxes.low)
+            record(whole._replace(high=boxes.high - 1).select(waits))
         boxes = within_reach(problem, refine(boxes.select(keep)))
     return tuple(
         Search(candidate, min(candidate.value, float(low)), int(count))
