@@ -23,6 +23,7 @@ WarningCode = Literal[
     "kl-unstable",
     "curve-not-identified",
     "heavy-weights",
+    "log-alone",
 ]
 Fragment = dict[str, Any]
 
