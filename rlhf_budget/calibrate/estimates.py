@@ -24,6 +24,7 @@ WarningCode = Literal[
     "curve-not-identified",
     "heavy-weights",
     "log-alone",
+    "few-pairs",
 ]
 Fragment = dict[str, Any]
 
@@ -251,7 +252,7 @@ class Calibration:
         )
 
     def parts(self) -> dict[str, Any]:
-        """Return what a subclass adds to JSON among ``tail``, ``groups`` and ``curve``."""
+        """Return what a subclass adds to JSON: ``tail``, ``groups``, ``curve``, ``agreement``."""
         return {}
 
     def to_dict(self, *, include_unreliable: bool = False) -> dict[str, Any]:
@@ -269,6 +270,7 @@ class Calibration:
             "tail": None,
             "groups": None,
             "curve": None,
+            "agreement": None,
             **self.parts(),
             "fragment": self.fragment(include_unreliable=include_unreliable),
         }

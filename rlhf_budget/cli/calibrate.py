@@ -12,6 +12,7 @@ from rlhf_budget.cli import (
     calibrate_output,
     options,
 )
+from rlhf_budget.cli.calibrate_agreement import agreement
 from rlhf_budget.cli.calibrate_costs import costs
 from rlhf_budget.cli.calibrate_coverage import coverage
 from rlhf_budget.cli.calibrate_reward_model import reward_model
@@ -42,6 +43,7 @@ calibrate_app = typer.Typer(
 calibrate_app.command("reward-model")(reward_model)
 calibrate_app.command("coverage")(coverage)
 calibrate_app.command("costs")(costs)
+calibrate_app.command("agreement")(agreement)
 
 
 def _field(role: str) -> Any:
