@@ -15,6 +15,7 @@ import re
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,13 @@ import numpy as np
 
 from rlhf_budget import Scenario
 from rlhf_budget.bound.terms import confidence
-from rlhf_budget.simulation import WorldSpec, simulate
+from rlhf_budget.simulation import WorldSpec
 from rlhf_budget.simulation.evaluation import checkpoints, trials
 from rlhf_budget.simulation.evaluation.coverage_grid import KINDS, coverage_grid
-from rlhf_budget.simulation.evaluation.parallel import try_worlds
-from rlhf_budget.simulation.evaluation.statistics import clopper_pearson
-from rlhf_budget.simulation.evaluation.study import protocol_for, world_for
+from rlhf_budget.simulation.evaluation.study import protocol_for, simulate, world_for
 from rlhf_budget.simulation.evaluation.world import build_world
+from rlhf_budget.simulation.parallel import try_worlds
+from rlhf_budget.simulation.statistics import clopper_pearson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -192,8 +193,7 @@ def tight(size: Size) -> str:
                 "plan", simulate(made, worlds=1, world=spec).allocations[0].allocation, None
             )
             records = try_worlds(
-                protocol,
-                (entry,),
+                partial(trials.try_world, protocol, (entry,)),
                 worlds=size.tight_worlds,
                 seed=SEED,
                 jobs=1,

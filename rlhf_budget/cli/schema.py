@@ -35,7 +35,7 @@ _SCHEMAS = {
     Subject.CHECK: ("rlhf_budget.report.several_schema", "check_schema"),
     Subject.SWEEP: ("rlhf_budget.report.several_schema", "sweep_schema"),
     Subject.CALIBRATE: ("rlhf_budget.calibrate.schema", "calibrate_schema"),
-    Subject.SIMULATE: ("rlhf_budget.simulation.evaluation.schema", "simulate_schema"),
+    Subject.SIMULATE: ("rlhf_budget.simulation.schema", "simulate_schema"),
 }
 """Subject -> module and function that makes its schema."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.simulation.evaluation.statistics import Estimate, listed
+from rlhf_budget.simulation.statistics import Estimate, listed
 
 if TYPE_CHECKING:
     from rlhf_budget.bound.terms import Allocation
@@ -13,26 +13,7 @@ if TYPE_CHECKING:
     from rlhf_budget.planning.results import Notice
     from rlhf_budget.simulation.evaluation.trials import PolicyKind
     from rlhf_budget.simulation.evaluation.world import WorldSpec
-
-
-@dataclass(frozen=True, slots=True)
-class WorldConstant:
-    """A constant of the bound: what the scenario says and what the worlds have."""
-
-    constant: str
-    """Which one."""
-    scenario: float | None
-    """The scenario's value; None where it gives none."""
-    worlds: Estimate
-    """The worlds' own, at the plan's allocation."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "constant": self.constant,
-            "scenario": self.scenario,
-            "worlds": self.worlds.to_dict(),
-        }
+    from rlhf_budget.simulation.results import Wins, WorldConstant, Worlds
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +74,6 @@ def _reward_model(spec: WorldSpec) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Worlds:
-    """How much was tried."""
-
-    requested: int
-    """Worlds asked for."""
-    completed: int
-    """Worlds tried; fewer after an interruption."""
-    replicates: int
-    """Estimates in each."""
-
-
-@dataclass(frozen=True, slots=True)
 class WorstWorld:
     """Where the bound held least often."""
 
@@ -159,24 +128,6 @@ class TermCheck:
             "actual": self.actual.to_dict(),
             "ratio": self.ratio,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Wins:
-    """Worlds in which the plan ships strictly better than a rival."""
-
-    worlds: int
-    """Worlds won by the plan."""
-    of: int
-    """Worlds; ties are not wins."""
-    share: float
-    """``worlds/of``."""
-    interval: tuple[float, float]
-    """Clopper–Pearson, 95 %."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {**asdict(self), "interval": listed(self.interval)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +217,7 @@ class Simulation:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, without its header, plus ``warnings``."""
         return {
+            "study": "evaluation",
             "scenario": self.scenario,
             "currency": self.currency,
             "seed": self.seed,

@@ -1,62 +1,43 @@
-"""JSON Schema of what ``simulate --format json`` prints."""
+"""JSON Schema of what ``simulate --study evaluation --format json`` prints."""
 
 from __future__ import annotations
 
 from typing import Any
 
-SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
+from rlhf_budget.simulation import schema_parts as parts
 
 
-def simulate_schema() -> dict[str, Any]:
+def evaluation_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a simulation with its header."""
     properties = {
-        "schema_version": {"const": 1},
-        "tool": _object(
-            {"name": {"const": "rlhf-budget"}, "version": _text("Version of the tool.")}
-        ),
-        "command": {"const": "simulate"},
-        "warnings": _list(
-            _object({"code": _text("Stable name."), "message": _text("What to do next.")}),
-            "What is doubtful.",
-        ),
-        "scenario": _text("Name of the scenario."),
-        "currency": _text("Label of the currency."),
-        "seed": _integer("Where all randomness comes from."),
+        **parts.header("evaluation"),
         "constants": {"enum": ["true", "scenario"], "description": "Whose the bound uses."},
         "world": _world(),
-        "worlds": _object(
-            {
-                "requested": _integer("Worlds asked for.", least=1),
-                "completed": _integer("Worlds tried.", least=1),
-                "replicates": _integer("Estimates in each world.", least=1),
-            }
-        ),
+        "worlds": parts.worlds("Estimates in each world."),
         "validity": _validity(),
-        "looseness": _nullable(
-            _estimate("Bound over the (1 - delta)-quantile of the error, a ratio.")
+        "looseness": parts.nullable(
+            parts.estimate("Bound over the (1 - delta)-quantile of the error, a ratio.")
         ),
-        "terms": _list(_term(), "Each term of the bound beside what it bounds.", exactly=3),
-        "allocations": _list(_allocation(), "The plan, then its rivals."),
+        "terms": parts.listing(_term(), "Each term of the bound beside what it bounds.", exactly=3),
+        "allocations": parts.listing(_allocation(), "The plan, then its rivals."),
     }
     return {
-        "$schema": SCHEMA_ID,
-        "title": "rlhf-budget simulate",
         "description": "A plan and its rivals in worlds where the true error is known.",
-        **_object(properties),
+        **parts.record(properties),
     }
 
 
 def _world() -> dict[str, Any]:
     law = {"enum": ["reference", "earlier", "mixture", "current"]}
-    return _object(
+    return parts.record(
         {
-            "prompts": _integer("Prompts of a world.", least=1),
-            "responses": _integer("Responses to each.", least=1),
-            "features": _integer("Features of a response.", least=1),
+            "prompts": parts.integer("Prompts of a world.", least=1),
+            "responses": parts.integer("Responses to each.", least=1),
+            "features": parts.integer("Features of a response.", least=1),
             "reward": {"enum": ["graded", "verifiable"]},
             "reward_model": {"enum": ["fitted", "finished", "known"]},
-            "misspecification": _number("Reward outside the features, a ratio.", least=0),
-            "logit_scale": _number("Bradley-Terry logit of rewards R apart.", least=0),
+            "misspecification": parts.number("Reward outside the features, a ratio.", least=0),
+            "logit_scale": parts.number("Bradley-Terry logit of rewards R apart.", least=0),
             "coverage_kind": {"enum": ["density", "features"]},
             "behaviour": {**law, "description": "Who wrote the existing labels' responses."},
             "new_labels_on": {**law, "description": "Who writes the new labels' responses."},
@@ -64,28 +45,28 @@ def _world() -> dict[str, Any]:
                 "const": "true",
                 "description": "Preferences do not identify them: set to their true values.",
             },
-            "checkpoints": _integer("Candidates on the path.", least=1),
-            "strengths": _list(
-                _number("0 is the reference, 1 the KL-optimal policy.", least=0), "Of each."
+            "checkpoints": parts.integer("Candidates on the path.", least=1),
+            "strengths": parts.listing(
+                parts.number("0 is the reference, 1 the KL-optimal policy.", least=0), "Of each."
             ),
-            "named_checkpoint": _integer("Index of the one named beforehand.", least=0),
+            "named_checkpoint": parts.integer("Index of the one named beforehand.", least=0),
             "judged": {"enum": ["fixed", "finite_class", "pac_bayes"]},
-            "constants": _list(
-                _object(
+            "constants": parts.listing(
+                parts.record(
                     {
-                        "constant": _text("Which constant."),
-                        "scenario": _nullable(_number("The scenario's value.")),
-                        "worlds": _estimate("The worlds' own."),
+                        "constant": parts.text("Which constant."),
+                        "scenario": parts.nullable(parts.number("The scenario's value.")),
+                        "worlds": parts.estimate("The worlds' own."),
                     }
                 ),
                 "How like the scenario the worlds are.",
             ),
-            "inequalities": _list(
-                _object(
+            "inequalities": parts.listing(
+                parts.record(
                     {
                         "inequality": {"enum": ["coverage-above-kl", "fresh-labels"]},
-                        "held": _integer("Worlds in which it holds.", least=0),
-                        "of": _integer("Worlds.", least=1),
+                        "held": parts.integer("Worlds in which it holds.", least=0),
+                        "of": parts.integer("Worlds.", least=1),
                     }
                 ),
                 "Checked exactly in each world.",
@@ -95,15 +76,18 @@ def _world() -> dict[str, Any]:
 
 
 def _validity() -> dict[str, Any]:
-    return _object(
+    return parts.record(
         {
-            "promised": _share("1 - delta."),
-            "trials": _integer("Worlds times replicates.", least=1),
-            "covered": _integer("Trials within the bound.", least=0),
-            "share": _share("covered / trials."),
-            "interval": _interval("Clopper-Pearson, 95 %."),
-            "worst_world": _object(
-                {"world": _integer("Its number, from 0.", least=0), "share": _share("Its share.")}
+            "promised": parts.share("1 - delta."),
+            "trials": parts.integer("Worlds times replicates.", least=1),
+            "covered": parts.integer("Trials within the bound.", least=0),
+            "share": parts.share("covered / trials."),
+            "interval": parts.interval("Clopper-Pearson, 95 %."),
+            "worst_world": parts.record(
+                {
+                    "world": parts.integer("Its number, from 0.", least=0),
+                    "share": parts.share("Its share."),
+                }
             ),
             "holds": {"type": "boolean", "description": "The interval reaches what is promised."},
         }
@@ -111,99 +95,32 @@ def _validity() -> dict[str, Any]:
 
 
 def _term() -> dict[str, Any]:
-    return _object(
+    return parts.record(
         {
             "term": {"enum": ["sampling", "reward_shift", "kl_clipping"]},
-            "bound": _number("The term, reward units.", least=0),
-            "actual": _estimate("What it bounds, reward units."),
-            "ratio": _nullable(_number("bound / actual.", least=0)),
+            "bound": parts.number("The term, reward units.", least=0),
+            "actual": parts.estimate("What it bounds, reward units."),
+            "ratio": parts.nullable(parts.number("bound / actual.", least=0)),
         }
     )
 
 
 def _allocation() -> dict[str, Any]:
-    money = {
-        name: _number("In currency.")
-        for name in ("total", "prompts", "rollouts", "labels", "fixed", "budget", "unspent")
-    }
-    wins = {
-        "worlds": _integer("Worlds in which the plan ships better.", least=0),
-        "of": _integer("Worlds.", least=1),
-        "share": _share("worlds / of."),
-        "interval": _interval("Clopper-Pearson, 95 %."),
-    }
     versus = {
-        "error_difference": _estimate("Rival less plan, reward units."),
-        "quality_difference": _estimate("Rival less plan, reward units."),
-        "plan_wins": _object(wins),
+        "error_difference": parts.estimate("Rival less plan, reward units."),
+        "quality_difference": parts.estimate("Rival less plan, reward units."),
+        "plan_wins": parts.wins(),
     }
-    return _object(
+    return parts.record(
         {
             "name": {
                 "enum": ["plan", "prompts-first", "labels-first", "k8", "k16", "thirds", "current"]
             },
-            "allocation": _object(
-                {
-                    "prompts": _integer("Distinct prompts.", least=1),
-                    "rollouts_per_prompt": _integer("Completions of each.", least=1),
-                    "labels": _integer("Preference labels to buy.", least=0),
-                    "clip_threshold": _nullable(_number("Nats per sequence.", least=0)),
-                    "rollouts": _integer("Completions in all.", least=1),
-                }
-            ),
-            "cost": _object(money),
-            "bound_total": _number("Mean bound over worlds, reward units.", least=0),
-            "error": _estimate("|J^ - J*|, reward units."),
-            "quality": _estimate("J* of the checkpoint that J^ picks, reward units."),
-            "versus_plan": _nullable(_object(versus)),
+            "allocation": parts.allocation(),
+            "cost": parts.cost(),
+            "bound_total": parts.number("Mean bound over worlds, reward units.", least=0),
+            "error": parts.estimate("|J^ - J*|, reward units."),
+            "quality": parts.estimate("J* of the checkpoint that J^ picks, reward units."),
+            "versus_plan": parts.nullable(parts.record(versus)),
         }
     )
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _list(items: dict[str, Any], description: str, *, exactly: int | None = None) -> dict[str, Any]:
-    size = {} if exactly is None else {"minItems": exactly, "maxItems": exactly}
-    return {"type": "array", "description": description, "items": items, **size}
-
-
-def _text(description: str) -> dict[str, Any]:
-    return {"type": "string", "description": description}
-
-
-def _integer(description: str, *, least: int | None = None) -> dict[str, Any]:
-    limit = {} if least is None else {"minimum": least}
-    return {"type": "integer", "description": description, **limit}
-
-
-def _number(description: str, *, least: float | None = None) -> dict[str, Any]:
-    limit = {} if least is None else {"minimum": least}
-    return {"type": "number", "description": description, **limit}
-
-
-def _share(description: str) -> dict[str, Any]:
-    return {"type": "number", "description": description, "minimum": 0, "maximum": 1}
-
-
-def _interval(description: str) -> dict[str, Any]:
-    return {
-        "type": "array",
-        "description": description,
-        "items": {"type": "number"},
-        "minItems": 2,
-        "maxItems": 2,
-    }
-
-
-def _estimate(description: str) -> dict[str, Any]:
-    fields = {
-        "mean": _number("Mean over worlds."),
-        "interval": _nullable(_interval("95 %; null with one world.")),
-    }
-    return {**_object(fields), "description": description}
-
-
-def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [schema, {"type": "null"}]}
