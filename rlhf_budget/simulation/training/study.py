@@ -149,9 +149,13 @@ def training_protocol(
     world: TrainingSpec | None = None,
     recipe: Recipe | None = None,
     rules: Rules | None = None,
+    size: float = 1.0,
 ) -> TrainingProtocol:
-    """Describe what every world of a study has in common; parameters as of the study."""
-    scale = world_scale(scenario)
+    """Describe what every world of a study has in common; parameters as of the study.
+
+    ``size`` multiplies the money of a world.
+    """
+    scale = size * world_scale(scenario)
     small = scenario.with_values(scaled(scenario, scale))
     spec, model = world or training_spec(scenario), small.reward_model
     prompts, K, labels = halves(small)
