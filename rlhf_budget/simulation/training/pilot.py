@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 CURVE_LABELS = (64, 128, 256, 512)
 """Numbers of labels at which a reward model is evaluated: a curve does not show its fall sooner."""
 _PROMPTS, _ROLLOUTS = 256, 8
+_SAMPLED = 2
+"""Rollouts of each prompt whose log-ratios go into the scenario: more only take time to read."""
 _EVALUATION_PAIRS = 2000
 _REPLICATES = 4
 _LEAST_SCALE = 1e-9
@@ -134,7 +136,8 @@ def _rollout_constants(
         "bound.rollout_variance": found.within.value,
     }
     if recipe.kl_coefficient > 0:
-        constants["log_ratio"] = {"family": "empirical", "samples": ratio.ravel().tolist()}
+        samples = ratio[:, :_SAMPLED].ravel().tolist()
+        constants["log_ratio"] = {"family": "empirical", "samples": samples}
     return constants
 
 
