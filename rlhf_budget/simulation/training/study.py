@@ -47,6 +47,11 @@ if TYPE_CHECKING:
     Rules = tuple[tuple[str, Mapping[str, object]], ...]
 
 
+GRPO_RATES = (0.1, 0.4, 1.6)
+_TIE = 1e-12
+"""Means of the same numbers in another order differ by less."""
+
+
 def study_training(
     scenario: Scenario,
     *,
@@ -161,7 +166,7 @@ def training_protocol(
     prompts, K, labels = halves(small)
     return TrainingProtocol(
         spec=spec,
-        recipe=recipe or Recipe(spec.kl_coefficient, normalise=spec.verifiable),
+        recipe=recipe or default_recipe(spec),
         scenario=small,
         rules=other_rules(small) if rules is None else rules,
         cells=grid(small),
@@ -175,6 +180,13 @@ def training_protocol(
         replicates=replicates,
         scale=scale,
     )
+
+
+def default_recipe(spec: TrainingSpec) -> Recipe:
+    """RLOO, or GRPO, whose best learning rates are larger in these worlds."""
+    if spec.verifiable:
+        return Recipe(spec.kl_coefficient, normalise=True, learning_rates=GRPO_RATES)
+    return Recipe(spec.kl_coefficient, normalise=False)
 
 
 def training_spec(scenario: Scenario) -> TrainingSpec:
@@ -264,7 +276,7 @@ def _judged(
         learning_rate=protocol.recipe.learning_rates[rate],
         quality=mean_interval(quality.tolist()),
         regret=mean_interval((cells.best - quality).tolist()),
-        rank=1 + int((cells.quality.mean(axis=0) > quality.mean()).sum()),
+        rank=1 + int((cells.quality.mean(axis=0) > quality.mean() + _TIE).sum()),
         of=cells.quality.shape[1] + 1,
         versus_plan=versus,
     )

@@ -40,7 +40,7 @@ class Recipe:
     """β, reward units per nat."""
     normalise: bool
     """GRPO: rewards divided by their group's standard deviation; else RLOO."""
-    learning_rates: tuple[float, ...] = (0.04, 0.16, 0.64)
+    learning_rates: tuple[float, ...] = (0.05, 0.2, 0.8)
     """Of Adam, falling linearly to 0; each is tried."""
     step: int = 256
     """Rollouts, or prompts, of an optimiser step."""
