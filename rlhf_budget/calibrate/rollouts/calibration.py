@@ -44,13 +44,6 @@ class RolloutConstants(Calibration):
     groups: tuple[GroupShare, ...] | None = None
     """Informative groups by size; None unless the reward takes two values."""
 
-    def parts(self) -> dict[str, Any]:
-        """Return ``tail`` and ``groups`` as JSON holds them."""
-        return {
-            "tail": None if self.tail is None else self.tail.to_dict(),
-            "groups": None if self.groups is None else [g.to_dict() for g in self.groups],
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class RolloutOptions:
