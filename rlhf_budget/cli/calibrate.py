@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlhf_budget.calibrate.logs.dialects import TRAINERS
 from rlhf_budget.cli import (
     calibrate_output,
     options,
@@ -20,14 +21,7 @@ if TYPE_CHECKING:
     from rlhf_budget.report.document import Section
 
 
-class TrainerName(StrEnum):
-    """Whose format a log has."""
-
-    TRL = "trl"
-    VERL = "verl"
-    OPENRLHF = "openrlhf"
-    OPEN_INSTRUCT = "open-instruct"
-    NEMO_RL = "nemo-rl"
+TrainerName = StrEnum("TrainerName", {name: name for name in TRAINERS})  # type: ignore[misc]
 
 
 class EngineChoice(StrEnum):

@@ -9,8 +9,8 @@ import pytest
 from test_engines import numbers, sample_frame
 
 from rlhf_budget.calibrate import FieldNames, RolloutOptions, rollouts_from_files
+from rlhf_budget.calibrate.logs.dialects import dialect_of, resolve_layout
 from rlhf_budget.calibrate.logs.engine import open_engine
-from rlhf_budget.calibrate.logs.fields import resolve_layout
 from rlhf_budget.calibrate.logs.files import find_logs
 
 DUMPS = Path(__file__).parents[1] / "data" / "trainers"
@@ -44,7 +44,7 @@ def test_spark_gives_the_same_numbers(tmp_path):
         assert theirs.tail is not None
         assert theirs.tail.histogram.counts == ours.tail.histogram.counts
         text_log = find_logs((str(DUMPS / "nemo-rl" / "train_data_step24.jsonl"),)).logs
-        layout = resolve_layout(text_log[0].columns, "nemo-rl", FieldNames())
+        layout = resolve_layout(text_log[0].columns, dialect_of("nemo-rl"), FieldNames())
         rows = []
         for engine in ("duckdb", "spark"):
             with open_engine(engine) as opened:

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
     from rlhf_budget.calibrate.logs.engine import Engine
 
-USED = "used"
-"""Value of the column ``reason`` in rows that nothing speaks against."""
-
 REWARD_FEATURES = tuple(f"reward_{part}" for part in ("g", "v", "d", "dd", "w"))
 OBJECTIVE_FEATURES = tuple(f"objective_{part}" for part in ("g", "v", "d", "dd", "w"))
 THRESHOLDS = 3

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from rlhf_budget.calibrate.logs.dialects import (
+from rlhf_budget.calibrate.logs.sql import (
     DuckDBDialect,
     SparkDialect,
     field_column,

@@ -1,7 +1,8 @@
-"""Trainers' formats: which field plays which role, and in what shape it is written.
+"""Which field plays which role, and in what shape it is written.
 
-Sources and traps of every format: docs/calibration.md. A :class:`Layout` says where each role is;
-the engines turn it into the columns of ``COLUMNS``.
+A :class:`Layout` says where each role is; the engines turn it into the columns of ``COLUMNS``. What
+a trainer writes is in its own file of :mod:`~rlhf_budget.calibrate.logs.dialects`; here is what
+people call things in logs of their own.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from rlhf_budget.errors import CalibrationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Kind = Literal["value", "total", "length", "verl-uid"]
-Trainer = Literal["trl", "verl", "openrlhf", "open-instruct", "nemo-rl"]
-TRAINERS: tuple[Trainer, ...] = ("trl", "verl", "openrlhf", "open-instruct", "nemo-rl")
+Kind = Literal["value", "total", "length"]
 
+USED = "used"
+"""Value of the column ``reason`` in rows that nothing speaks against."""
 COLUMNS = (
     "reason",
     "step",
@@ -40,15 +41,17 @@ class Field:
     inner: tuple[int, ...] = ()
     """Positions in nested lists, from 0."""
     kind: Kind = "value"
-    """``total`` adds a list's numbers, ``length`` counts a list, ``verl-uid`` parses verl's uid."""
+    """``total`` adds a list's numbers, ``length`` counts a list."""
+    pattern: str | None = None
+    """Expression whose first group is the value, in a text; where it fails, the whole text is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Where a log holds what; a role without a field is None."""
 
-    trainer: Trainer | None
-    """Trainer whose format it is; None where names were given or guessed one by one."""
+    trainer: str | None
+    """Name of the dialect; None where names were given or guessed one by one."""
     prompt: Field | None
     """Identifies the prompt within a step."""
     rewards: tuple[tuple[Field, float], ...]
@@ -67,6 +70,10 @@ class Layout:
     """Completion tokens."""
     completion: Field | None = None
     """The completion itself, to recognise batches that were written twice."""
+    rollout: Field | None = None
+    """Identifies the rollout within a step, where one has several rows of one reward."""
+    output: Field | None = None
+    """Position of the row among those of its rollout; the last one counts."""
 
     def fields(self) -> tuple[Field, ...]:
         """Return the fields that must be read."""
@@ -79,6 +86,8 @@ class Layout:
             self.behaviour,
             self.tokens,
             self.completion,
+            self.rollout,
+            self.output,
         )
         rewards = tuple(field for field, _ in self.rewards)
         wanted = [f for f in (*rewards, *roles) if f is not None and f.name != STEP_IN_FILE_NAME]
@@ -106,7 +115,7 @@ class Layout:
 
 STEP_IN_FILE_NAME = "(file name)"
 
-_GUESSES: Mapping[str, tuple[str, ...]] = {
+GUESSES: Mapping[str, tuple[str, ...]] = {
     "prompt": (
         "prompt_id",
         "problem_id",
@@ -138,71 +147,13 @@ _GUESSES: Mapping[str, tuple[str, ...]] = {
 }
 """Names that a role goes by in logs that people write themselves, best first."""
 
-_NOT_REWARDS = frozenset(
-    {"step", "prompt", "completion", "advantage", "prompt_tokens", "num_turns", "image", "images"}
-)
 
+def guess_layout(columns: Iterable[str]) -> Layout:
+    """Return the layout that usual names of columns suggest."""
+    names = frozenset(columns)
 
-def recognise(columns: Iterable[str]) -> Trainer | None:
-    """Return the trainer that writes these columns, or None."""
-    names = set(columns)
-    signatures: tuple[tuple[Trainer, set[str]], ...] = (
-        ("nemo-rl", {"content", "rewards", "idx"}),
-        ("nemo-rl", {"content", "rewards", "generation_logprobs"}),
-        ("open-instruct", {"prompt_tokens", "response_tokens", "reward"}),
-        ("verl", {"input", "output", "score"}),
-        ("trl", {"prompt", "completion", "advantage", "step"}),
-        ("openrlhf", {"input", "output", "reward"}),
-    )
-    return next((trainer for trainer, needed in signatures if needed <= names), None)
-
-
-def layout_of(columns: Iterable[str], trainer: Trainer | None) -> Layout:
-    """Return the layout of a trainer's files, or of one guessed from names.
-
-    Rewards of TRL are left out: which columns they are stands in its log (``trl.py``).
-    """
-    names = set(columns)
-    guessed = _guessed(names)
-    if trainer == "trl":
-        return replace(guessed, trainer="trl", prompt=Field("prompt"), rewards=())
-    if trainer == "verl":
-        prompt = Field("uid", kind="verl-uid") if "uid" in names else Field("input")
-        return replace(
-            guessed,
-            trainer="verl",
-            prompt=prompt,
-            rewards=((Field("score"), 1.0),),
-            completion=Field("output"),
-        )
-    if trainer == "openrlhf":
-        return replace(
-            guessed, trainer="openrlhf", prompt=Field("input"), rewards=((Field("reward"), 1.0),)
-        )
-    if trainer == "open-instruct":
-        return replace(
-            guessed,
-            trainer="open-instruct",
-            prompt=Field("prompt_tokens"),
-            tokens=Field("response_tokens", kind="length"),
-            completion=Field("response_tokens"),
-        )
-    if trainer == "nemo-rl":
-        return replace(
-            guessed,
-            trainer="nemo-rl",
-            prompt=Field("content", (0, 0)),
-            rewards=((Field("rewards", (0,)), 1.0),),
-            step=Field(STEP_IN_FILE_NAME),
-            tokens=Field("token_loss_mask", kind="total") if "token_loss_mask" in names else None,
-            completion=Field("content"),
-        )
-    return guessed
-
-
-def _guessed(names: set[str]) -> Layout:
     def first(role: str) -> Field | None:
-        return next((Field(name) for name in _GUESSES[role] if name in names), None)
+        return next((Field(name) for name in GUESSES[role] if name in names), None)
 
     reward = first("reward")
     return Layout(
@@ -217,14 +168,6 @@ def _guessed(names: set[str]) -> Layout:
         tokens=first("tokens"),
         completion=first("completion"),
     )
-
-
-def trl_reward_candidates(numeric_columns: Iterable[str]) -> tuple[str, ...]:
-    """Return the numeric columns of a TRL dump that could be rewards."""
-    known = {
-        name for role in ("policy", "reference", "log_ratio", "tokens") for name in _GUESSES[role]
-    }
-    return tuple(n for n in numeric_columns if n not in _NOT_REWARDS and n not in known)
 
 
 def parse_reward(text: str) -> tuple[tuple[Field, float], ...]:
@@ -271,16 +214,28 @@ class FieldNames:
     """Training step."""
 
 
-def resolve_layout(columns: Iterable[str], trainer: Trainer | None, names: FieldNames) -> Layout:
-    """Return the layout of a log with these columns, names given by hand first.
+def name_fields(
+    layout: Layout, columns: Iterable[str], names: FieldNames, *, rewards_are_logged: bool = False
+) -> Layout:
+    """Return a layout with the names given by hand in place of its own.
+
+    Parameters
+    ----------
+    layout
+        What the dialect, or guessing, says.
+    columns
+        Names that the log has.
+    names
+        Given by hand.
+    rewards_are_logged
+        Whether the trainer's own log says which columns are rewards.
 
     Raises
     ------
     CalibrationError
-        If a given name is no column, or there is no prompt or reward field (TRL's rewards apart).
+        If a given name is no column, or there is no prompt or reward field.
     """
     known = set(columns)
-    layout = layout_of(known, trainer)
     given = {
         "prompt": names.prompt,
         "step": names.step,
@@ -297,7 +252,7 @@ def resolve_layout(columns: Iterable[str], trainer: Trainer | None, names: Field
     _require_columns(layout, known, (*given.values(), *(f.name for f, _ in layout.rewards)))
     if layout.prompt is None:
         raise CalibrationError(f"no prompt field; give --prompt-field, one of {_listed(known)}")
-    if not layout.rewards and layout.trainer != "trl":
+    if not layout.rewards and not rewards_are_logged:
         raise CalibrationError(f"no reward field; give --reward-field, one of {_listed(known)}")
     return layout
 

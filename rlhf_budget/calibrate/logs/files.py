@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from rlhf_budget.calibrate.logs.dialects import is_metadata
 from rlhf_budget.errors import FileAccessError
 
 Format = Literal["jsonl", "json", "csv", "parquet"]
@@ -174,14 +175,9 @@ def _open_log(path: str, *, by_name: bool) -> tuple[LogFile | None, str]:
             columns = _csv_columns(path) if kind == "csv" else _json_keys(path)
     except (OSError, EOFError, gzip.BadGzipFile) as error:
         raise FileAccessError(f"{path}: {error}") from error
-    if _is_metadata(path, columns):
+    if is_metadata(path, columns):
         return None, ""
     return LogFile(path, kind, columns, _is_evaluation(path), by_name), ""
-
-
-def _is_metadata(path: str, columns: frozenset[str]) -> bool:
-    """Return whether a file is Open-Instruct's run description beside the rollouts."""
-    return path.endswith("_metadata.jsonl") and "reward" not in columns
 
 
 def _is_parquet(path: str) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.calibrate.logs.aggregates import USED
-from rlhf_budget.calibrate.logs.dialects import LARGEST_NUMBER
+from rlhf_budget.calibrate.logs.fields import USED
+from rlhf_budget.calibrate.logs.sql import LARGEST_NUMBER
 from rlhf_budget.errors import CalibrationError, MissingExtraError
 
 if TYPE_CHECKING:

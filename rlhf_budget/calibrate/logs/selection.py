@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rlhf_budget.calibrate.estimates import CalibrationWarning, Skip
-from rlhf_budget.calibrate.logs.aggregates import USED, StepRow
+from rlhf_budget.calibrate.logs.fields import USED
 from rlhf_budget.errors import CalibrationError, LogError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rlhf_budget.calibrate.logs.aggregates import StepRow
 
 _CHOSEN_AWAY = frozenset({"evaluation", "repeated-batch", "earlier-step", "earlier-output"})
 """Reasons that are decisions, not faults of a log: ``--strict`` lets them pass."""

@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.calibrate.estimates import CalibrationWarning, Source
-from rlhf_budget.calibrate.logs import trl
-from rlhf_budget.calibrate.logs.aggregates import USED
-from rlhf_budget.calibrate.logs.fields import (
-    Field,
-    FieldNames,
-    Layout,
-    Trainer,
+from rlhf_budget.calibrate.logs.dialects import (
+    dialect_of,
     layout_of,
     recognise,
     resolve_layout,
-    trl_reward_candidates,
 )
+from rlhf_budget.calibrate.logs.fields import USED
 from rlhf_budget.calibrate.logs.files import FileSet, LogFile, find_logs
 from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
 from rlhf_budget.errors import CalibrationError, LogError
@@ -28,10 +23,10 @@ if TYPE_CHECKING:
 
     import narwhals as nw
 
+    from rlhf_budget.calibrate.logs.dialects.dialect import Dialect
     from rlhf_budget.calibrate.logs.engine import FileEngine
+    from rlhf_budget.calibrate.logs.fields import FieldNames, Layout
     from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
-
-_NUMERIC_TYPES = ("DOUBLE", "FLOAT", "BIGINT", "INTEGER", "INT", "SMALLINT", "TINYINT", "BOOLEAN")
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class LogSource:
 
 def open_source(
     paths: Sequence[str],
-    trainer: Trainer | None,
+    trainer: str | None,
     names: FieldNames,
     metrics: str | None,
     engine: FileEngine,
@@ -79,18 +74,20 @@ def open_source(
     log_path = metrics or files.metrics
     log = None if log_path is None else read_metrics(log_path)
     logs, types = _with_columns(files, engine)
-    trainer, logs = _one_trainer(logs, trainer, types)
+    dialect, logs = _one_trainer(logs, trainer)
     if not logs:
         raise CalibrationError(_nothing_usable(files, log))
     columns = frozenset[str]().union(*(entry.columns for entry in logs), types)
-    layout = resolve_layout(columns, trainer, names)
-    if trainer == "trl" and names.reward is None:
-        layout = _with_trl_rewards(layout, columns, types, log)
-    logs, warnings = _mark_evaluation(logs, trainer)
+    layout = resolve_layout(columns, dialect, names)
+    if dialect is not None and names.reward is None:
+        layout = dialect.logged_rewards(layout, columns, types, log)
+    logs, warnings = _mark_evaluation(logs, dialect)
     rows = engine.read(logs, layout)
     evaluation: tuple[int, ...] = ()
-    if trainer == "trl" and log is not None:
-        layout, rows, evaluation = _apply_trl_log(rows, layout, log, engine, names)
+    if dialect is not None and log is not None:
+        given = names.reward is not None
+        lesson = dialect.learn_from_log(rows, layout, log, engine, rewards_are_given=given)
+        rows, layout, evaluation = lesson.rows, lesson.layout, lesson.evaluation_steps
     rows = _last_outputs(rows, layout, engine)
     return LogSource(
         rows=rows,
@@ -130,28 +127,25 @@ def _with_columns(files: FileSet, engine: FileEngine) -> tuple[list[LogFile], di
     return described, types
 
 
-def _one_trainer(
-    logs: list[LogFile], trainer: Trainer | None, types: dict[str, str]
-) -> tuple[Trainer | None, list[LogFile]]:
+def _one_trainer(logs: list[LogFile], trainer: str | None) -> tuple[Dialect | None, list[LogFile]]:
     """Return the one trainer of all files, without side files that a directory brought."""
-    del types
     rollouts = [entry for entry in logs if entry.named or not _is_side_file(entry)]
     if trainer is not None:
-        return trainer, rollouts
-    found = {recognise(entry.columns) for entry in rollouts if entry.columns}
-    known = {name for name in found if name is not None}
+        return dialect_of(trainer), rollouts
+    found = {recognise(entry.columns) for entry in rollouts if entry.columns} - {None}
+    known = sorted(dialect.name for dialect in found if dialect is not None)
     if len(known) > 1:
         raise CalibrationError(
-            f"files of several trainers: {', '.join(sorted(known))}; calibrate one run at a time,"
+            f"files of several trainers: {', '.join(known)}; calibrate one run at a time,"
             " or name one with --trainer"
         )
-    trainer = next(iter(known), None)
+    dialect = next(iter(found), None)
     folders = {str(Path(entry.path).parent) for entry in rollouts}
-    if trainer == "trl" and len(folders) > 1:
+    if dialect is not None and dialect.one_folder_a_run and len(folders) > 1:
         raise CalibrationError(
             f"completions of several runs: {', '.join(sorted(folders))}; calibrate one at a time"
         )
-    return trainer, rollouts
+    return dialect, rollouts
 
 
 def _is_side_file(entry: LogFile) -> bool:
@@ -160,78 +154,11 @@ def _is_side_file(entry: LogFile) -> bool:
     return entry.format in {"json", "csv"} and (layout.prompt is None or not layout.rewards)
 
 
-def _with_trl_rewards(
-    layout: Layout, columns: frozenset[str], types: dict[str, str], log: MetricsLog | None
-) -> Layout:
-    if log is not None:
-        names = [name for name in trl.reward_columns(log) if name in columns]
-    else:
-        numeric = [name for name in columns if types.get(name, "DOUBLE").upper() in _NUMERIC_TYPES]
-        names = sorted(trl_reward_candidates(numeric))
-        if len(names) > 1:
-            listed = ",".join(f"{name}=WEIGHT" for name in names)
-            raise CalibrationError(
-                f"no reward field: without the trainer's log, {', '.join(names)} may all be"
-                f" rewards; give --metrics trainer_state.json, or --reward-field {listed}"
-            )
-    if not names:
-        raise CalibrationError("no reward field: no reward column; give --reward-field")
-    return replace(layout, rewards=tuple((Field(name), 1.0) for name in names))
-
-
-def _apply_trl_log(
-    rows: nw.LazyFrame[Any],
-    layout: Layout,
-    log: MetricsLog,
-    engine: FileEngine,
-    names: FieldNames,
-) -> tuple[Layout, nw.LazyFrame[Any], tuple[int, ...]]:
-    """Find evaluation steps and, unless rewards were given, weigh them by the log."""
-    import narwhals as nw
-
-    columns = [field.name for field, _ in layout.rewards]
-    steps = _step_means(rows, len(columns), engine)
-    evaluation = trl.evaluation_steps(log, columns, steps)
-    if names.reward is not None:
-        return layout, rows, evaluation
-    training = [step for step in steps if step.step not in evaluation]
-    weights = trl.recover_weights(log, columns, training)
-    total = sum(
-        (nw.col(f"reward_{i}") * weight for i, weight in enumerate(weights[1:], start=1)),
-        nw.col("reward_0") * weights[0],
-    )
-    kept = tuple(
-        (field, weight) for (field, _), weight in zip(layout.rewards, weights, strict=True)
-    )
-    weighed = replace(layout, rewards=tuple(pair for pair in kept if pair[1] != 0))
-    return weighed, rows.with_columns(reward=total), evaluation
-
-
-def _step_means(rows: nw.LazyFrame[Any], size: int, engine: FileEngine) -> list[trl.StepMeans]:
-    import narwhals as nw
-
-    names = [f"reward_{i}" for i in range(size)]
-    nulls = [f"reward_null_{i}" for i in range(size)]
-    table = (
-        rows.filter(nw.col("reason") == USED)
-        .group_by("step")
-        .agg(*(nw.col(n).mean() for n in names), *(nw.col(n).sum() for n in nulls))
-    )
-    return [
-        trl.StepMeans(
-            int(record["step"]),
-            tuple(float(record[name]) for name in names),
-            tuple(int(record[name]) for name in nulls),
-        )
-        for record in engine.fetch(table)
-    ]
-
-
 def _last_outputs(rows: nw.LazyFrame[Any], layout: Layout, engine: FileEngine) -> nw.LazyFrame[Any]:
-    """Keep the last of several outputs of one rollout: they share one reward (verl)."""
+    """Keep the last of several outputs of one rollout: they share one reward."""
     import narwhals as nw
 
-    if layout.prompt is None or layout.prompt.kind != "verl-uid":
+    if layout.output is None:
         return rows
     several = engine.fetch(rows.select(nw.col("output_index").max()))[0]["output_index"]
     if not several:
@@ -244,11 +171,17 @@ def _last_outputs(rows: nw.LazyFrame[Any], layout: Layout, engine: FileEngine) -
 
 
 def _mark_evaluation(
-    logs: list[LogFile], trainer: Trainer | None
+    logs: list[LogFile], dialect: Dialect | None
 ) -> tuple[list[LogFile], tuple[CalibrationWarning, ...]]:
     """Leave evaluation files out where there are training ones; say so where there are none."""
+    by_name = dialect is None or dialect.names_tell_evaluation
+    only = None if dialect is None else dialect.evaluation_columns
     marked = [
-        replace(entry, evaluation=trainer != "trl" and _holds_evaluation(entry, trainer))
+        replace(
+            entry,
+            evaluation=(by_name and entry.evaluation)
+            or (only is not None and only <= entry.columns),
+        )
         for entry in logs
     ]
     if not all(entry.evaluation for entry in marked):
@@ -259,11 +192,6 @@ def _mark_evaluation(
     )
     used = [replace(entry, evaluation=False) for entry in marked]
     return used, (CalibrationWarning("evaluation-rows", message),)
-
-
-def _holds_evaluation(entry: LogFile, trainer: Trainer | None) -> bool:
-    verl_validation = trainer == "verl" and {"uid", "score", "reward"} <= entry.columns
-    return entry.evaluation or verl_validation
 
 
 def _repeat_warning(files: FileSet) -> tuple[CalibrationWarning, ...]:

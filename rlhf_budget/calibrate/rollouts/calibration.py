@@ -15,7 +15,8 @@ from rlhf_budget.calibrate.estimates import (
     Source,
 )
 from rlhf_budget.calibrate.logs import aggregates
-from rlhf_budget.calibrate.logs.fields import FieldNames, Layout, Trainer, resolve_layout
+from rlhf_budget.calibrate.logs.dialects import dialect_of, resolve_layout
+from rlhf_budget.calibrate.logs.fields import USED, FieldNames, Layout
 from rlhf_budget.calibrate.logs.selection import Selection, select_steps
 from rlhf_budget.calibrate.rollouts import estimates as build
 from rlhf_budget.calibrate.rollouts.tail_summary import thresholds
@@ -144,7 +145,7 @@ def rollouts(
 def rollouts_from_files(
     paths: Sequence[str],
     *,
-    trainer: Trainer | None = None,
+    trainer: str | None = None,
     fields: FieldNames | None = None,
     metrics: str | None = None,
     options: RolloutOptions | None = None,
@@ -283,7 +284,7 @@ def calibrate(
 def _rows_of(rows: nw.LazyFrame[Any], selection: Selection) -> nw.LazyFrame[Any]:
     import narwhals as nw
 
-    used = rows.filter(nw.col("reason") == aggregates.USED)
+    used = rows.filter(nw.col("reason") == USED)
     if selection.first is None or selection.last is None:
         return used
     used = used.filter(nw.col("step") >= selection.first, nw.col("step") <= selection.last)
@@ -331,10 +332,11 @@ def _gather(
     deviation = math.sqrt(max(square - settings.centre**2, 0.0))
     span = settings.high - settings.low
     share = (settings.centre - settings.low) / span if span > 0 else 0.0
+    dialect = dialect_of(layout.trainer)
     filtered = build.looks_filtered(totals, share) or (
-        layout.trainer == "open-instruct" and totals.several > 0 and totals.equal == 0
+        dialect is not None and dialect.filters_groups and totals.several > 0 and totals.equal == 0
     )
-    standardised = layout.trainer == "openrlhf" or (
+    standardised = (dialect is not None and dialect.standardises_rewards) or (
         not totals.two_valued and build.looks_standardised(settings.centre, deviation, totals)
     )
     return build.Evidence(

@@ -12,37 +12,15 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlhf_budget.calibrate.logs.dialects import KL_KEYS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-@dataclass(frozen=True, slots=True)
-class KlKey:
-    """One key under which a trainer logs its KL."""
-
-    key: str
-    """The key."""
-    length_key: str | None
-    """Key of the mean completion length by which to multiply; None for a sum per sequence."""
-    remark: str
-    """What the key's average leaves out."""
+    from rlhf_budget.calibrate.logs.dialects.dialect import KlKey
 
 
-_SEQUENCE_MEANS = (
-    "a mean of sequences' token means: right only if KL per token and length are uncorrelated"
-)
-_NOT_LOGGED = "(the log holds no length)"
-_KL_KEYS = (
-    KlKey("objective/kl", None, "a sum per sequence (TRL PPO and OnlineDPO)"),
-    KlKey("kl", "completions/mean_length", "a token mean (TRL)"),
-    KlKey("actor/kl_loss", "response_length/mean", "a token mean under loss_agg_mode token-mean"),
-    KlKey("actor/reward_kl_penalty", "response_length/mean", _SEQUENCE_MEANS),
-    KlKey("train/kl", "train/response_length", _SEQUENCE_MEANS),
-    KlKey("train/kl_penalty", _NOT_LOGGED, "a token mean (NeMo-RL)"),
-    KlKey("objective/kl0_avg", _NOT_LOGGED, "a token mean (Open-Instruct)"),
-    KlKey("train/kl_loss", _NOT_LOGGED, _SEQUENCE_MEANS),
-)
-_LENGTH_KEYS = tuple(dict.fromkeys(k.length_key for k in _KL_KEYS if k.length_key is not None))
+_LENGTH_KEYS = tuple(dict.fromkeys(k.length_key for k in KL_KEYS if k.length_key is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +75,7 @@ class MetricsLog:
             Mean completion length for logs that do not hold one.
         """
         records = [r for r in self.records if window is None or window[0] <= r["step"] <= window[1]]
-        for key in _KL_KEYS:
+        for key in KL_KEYS:
             values = [v for r in records if (v := _per_sequence(r, key, tokens)) is not None]
             if values:
                 return LoggedKl(

@@ -23,7 +23,7 @@ LARGEST_NUMBER = 1e70
 _STEP_IN_NAME = "step_?([0-9]+)"
 
 
-class Dialect(Protocol):
+class SqlDialect(Protocol):
     """What differs between the engines' SQL."""
 
     def identifier(self, name: str) -> str:
@@ -102,7 +102,7 @@ def quoted(text: str) -> str:
 class Columns:
     """How the fields of one source are spelled in SQL."""
 
-    def __init__(self, dialect: Dialect, types: Mapping[str, str]) -> None:
+    def __init__(self, dialect: SqlDialect, types: Mapping[str, str]) -> None:
         self._dialect = dialect
         self._types = types
 
@@ -120,7 +120,10 @@ class Columns:
         raw = self.raw(field)
         kind = self._types.get(field_column(field), "").upper()
         nested = kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "ARRAY"))
-        return self._dialect.json_text(raw) if nested else f"CAST({raw} AS STRING)"
+        text = self._dialect.json_text(raw) if nested else f"CAST({raw} AS STRING)"
+        if field.pattern is None:
+            return text
+        return f"coalesce(nullif(regexp_extract({text}, '{field.pattern}', 1), ''), {text})"
 
     def number(self, field: Field) -> str:
         """Return the value as a double; true and false count as 1 and 0; NULL for other text."""
@@ -154,7 +157,7 @@ def field_column(field: Field) -> str:
 
 
 def normalised(
-    layout: Layout, dialect: Dialect, types: Mapping[str, str], source: str, *, evaluation: bool
+    layout: Layout, dialect: SqlDialect, types: Mapping[str, str], source: str, *, evaluation: bool
 ) -> str:
     """Return the SELECT that turns one source into the columns that ``aggregates`` reads.
 
@@ -198,8 +201,8 @@ def normalised(
                      {_optional(layout.tokens, columns)} AS tokens,
                      {_behaviour(layout, columns)} AS behaviour,
                      {_fingerprint(layout, columns, dialect)} AS fingerprint,
-                     {_uid_part(layout, columns, "^(.*)_[0-9]+$")} AS rollout,
-                     {_uid_output(layout, columns)} AS output_index{each}
+                     {_rollout(layout, columns)} AS rollout,
+                     {_output(layout, columns)} AS output_index{each}
               FROM {source}) AS parsed"""
 
 
@@ -223,27 +226,22 @@ def _step(layout: Layout, columns: Columns) -> str:
 def _prompt(layout: Layout, columns: Columns) -> str:
     if layout.prompt is None:
         return "CAST(NULL AS STRING)"
-    if layout.prompt.kind == "verl-uid":
-        return _uid_part(layout, columns, "^(.*)_[0-9]+_[0-9]+$")
+    if layout.prompt.pattern is not None:
+        return columns.text(layout.prompt)
     if columns.is_whole_number(layout.prompt):
         return columns.raw(layout.prompt)
     text = columns.text(layout.prompt)
     return f"CASE WHEN length({text}) > {_LONGEST_KEY} THEN md5({text}) ELSE {text} END"
 
 
-def _uid_part(layout: Layout, columns: Columns, pattern: str) -> str:
-    """Part of verl's ``prompt_rollout_output``; the whole where it is written otherwise."""
-    if layout.prompt is None or layout.prompt.kind != "verl-uid":
-        return "CAST(NULL AS STRING)"
-    uid = columns.text(layout.prompt)
-    return f"coalesce(nullif(regexp_extract({uid}, '{pattern}', 1), ''), {uid})"
+def _rollout(layout: Layout, columns: Columns) -> str:
+    return "CAST(NULL AS STRING)" if layout.rollout is None else columns.text(layout.rollout)
 
 
-def _uid_output(layout: Layout, columns: Columns) -> str:
-    if layout.prompt is None or layout.prompt.kind != "verl-uid":
+def _output(layout: Layout, columns: Columns) -> str:
+    if layout.output is None:
         return "0"
-    uid = columns.text(layout.prompt)
-    return f"coalesce(TRY_CAST(regexp_extract({uid}, '_([0-9]+)$', 1) AS BIGINT), 0)"
+    return f"coalesce(TRY_CAST({columns.text(layout.output)} AS BIGINT), 0)"
 
 
 def _log_ratio(layout: Layout, columns: Columns) -> str:
@@ -267,7 +265,7 @@ def _optional(field: Field | None, columns: Columns) -> str:
     return "CAST(NULL AS DOUBLE)" if field is None else columns.sequence_number(field)
 
 
-def _fingerprint(layout: Layout, columns: Columns, dialect: Dialect) -> str:
+def _fingerprint(layout: Layout, columns: Columns, dialect: SqlDialect) -> str:
     if layout.completion is None or layout.prompt is None:
         return "CAST(NULL AS BIGINT)"
     fields = [layout.prompt, layout.completion, *(field for field, _ in layout.rewards)]

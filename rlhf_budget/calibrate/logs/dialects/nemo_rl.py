@@ -1,0 +1,35 @@
+"""NeMo-RL: ``train_data_step{N}.jsonl``, every value a list of one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rlhf_budget.calibrate.logs.dialects.dialect import NOT_LOGGED, Dialect, KlKey
+from rlhf_budget.calibrate.logs.fields import STEP_IN_FILE_NAME, Field
+
+if TYPE_CHECKING:
+    from rlhf_budget.calibrate.logs.fields import Layout
+
+
+class NemoRL(Dialect):
+    """NeMo-RL's training data; the step stands in the file's name only."""
+
+    name = "nemo-rl"
+    signatures = (
+        frozenset({"content", "rewards", "idx"}),
+        frozenset({"content", "rewards", "generation_logprobs"}),
+    )
+    kl_keys = (KlKey("train/kl_penalty", NOT_LOGGED, "a token mean (NeMo-RL)"),)
+
+    def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:
+        """Return where its files hold what."""
+        return replace(
+            guessed,
+            trainer=self.name,
+            prompt=Field("content", (0, 0)),
+            rewards=((Field("rewards", (0,)), 1.0),),
+            step=Field(STEP_IN_FILE_NAME),
+            tokens=Field("token_loss_mask", kind="total") if "token_loss_mask" in columns else None,
+            completion=Field("content"),
+        )

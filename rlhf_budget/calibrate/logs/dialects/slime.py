@@ -1,0 +1,12 @@
+"""slime: its rollouts are pickled files, which are not read; its log's KL is."""
+
+from __future__ import annotations
+
+from rlhf_budget.calibrate.logs.dialects.dialect import NOT_LOGGED, SEQUENCE_MEANS, Dialect, KlKey
+
+
+class Slime(Dialect):
+    """slime's metrics."""
+
+    name = "slime"
+    kl_keys = (KlKey("train/kl_loss", NOT_LOGGED, SEQUENCE_MEANS),)
