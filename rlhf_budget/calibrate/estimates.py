@@ -13,6 +13,7 @@ from rlhf_budget.errors import CalibrationError
 from rlhf_budget.scenario.records import AS_MAPPING, NOT_IN_JSON, Record, json_form
 
 if TYPE_CHECKING:
+    from rlhf_budget.calibrate.agreement.calibration import VoteCounts
     from rlhf_budget.calibrate.reward_model.calibration import ReportedCurve
     from rlhf_budget.calibrate.rollouts.groups import GroupShare
     from rlhf_budget.calibrate.rollouts.tail_summary import TailSummary
@@ -30,6 +31,8 @@ WarningCode = Literal[
     "kl-unstable",
     "curve-not-identified",
     "heavy-weights",
+    "log-alone",
+    "few-pairs",
 ]
 Fragment = dict[str, Any]
 
@@ -234,6 +237,7 @@ class Calibration(Record):
         "tail",
         "groups",
         "curve=reported_curve",
+        "agreement=votes",
         "fragment",
     )
 
@@ -281,6 +285,11 @@ class Calibration(Record):
     @property
     def reported_curve(self) -> ReportedCurve | None:
         """Loss of a reward model against labels; None but for reward models."""
+        return None
+
+    @property
+    def votes(self) -> VoteCounts | None:
+        """Votes behind an agreement; None but for preference sets."""
         return None
 
     def to_dict(self, *, include_unreliable: bool = False) -> dict[str, Any]:

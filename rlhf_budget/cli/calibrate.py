@@ -12,6 +12,7 @@ from rlhf_budget.cli import (
     calibrate_output,
     options,
 )
+from rlhf_budget.cli.calibrate_agreement import agreement
 from rlhf_budget.cli.calibrate_costs import costs
 from rlhf_budget.cli.calibrate_coverage import coverage
 from rlhf_budget.cli.calibrate_reward_model import reward_model
@@ -42,6 +43,7 @@ calibrate_app = typer.Typer(
 calibrate_app.command("reward-model")(reward_model)
 calibrate_app.command("coverage")(coverage)
 calibrate_app.command("costs")(costs)
+calibrate_app.command("agreement")(agreement)
 
 
 def _field(role: str) -> Any:
@@ -75,7 +77,18 @@ def rollouts(
     ] = "20%",
     metrics: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="The trainer's own log: trainer_state.json or JSONL."),
+        typer.Option(
+            metavar="FILE",
+            help="The trainer's own log: trainer_state.json, JSONL, a console's text, W&B's"
+            " history, TensorBoard's events, trackio's project.",
+        ),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which run of a log that holds several.")
+    ] = None,
+    rollouts_per_prompt: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="The run's rollouts per prompt, for a log alone."),
     ] = None,
     kl_per_token: Annotated[
         float | None, typer.Option(metavar="X", help="KL per token, nats, where rows hold none.")
@@ -105,7 +118,7 @@ def rollouts(
     """Variances, informative groups and the log-ratio from rollout logs.
 
     Reads .jsonl, .jsonl.gz, .json, .csv and .parquet of TRL, verl, OpenRLHF, Open-Instruct,
-    NeMo-RL, or any with the fields named.
+    NeMo-RL, or any with the fields named. A trainer's log alone gives what it holds.
     """
     from rlhf_budget.calibrate import FieldNames, RolloutOptions, rollouts_from_files
 
@@ -123,8 +136,15 @@ def rollouts(
             step=step_field,
         ),
         metrics=metrics,
+        run=run,
         options=RolloutOptions(
-            last_steps, kl_coefficient, kl_per_token, reward_range, level, strict
+            last_steps,
+            kl_coefficient,
+            kl_per_token,
+            reward_range,
+            level,
+            strict,
+            rollouts_per_prompt,
         ),
         engine=engine.value,
     )

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from rlhf_budget.calibrate.logs.dialects import is_metadata
+from rlhf_budget.calibrate.logs.dialects import is_metadata, layout_of, recognise
+from rlhf_budget.calibrate.logs.metrics.records import is_training_log
+from rlhf_budget.calibrate.logs.metrics.tensorboard import is_event_file
 from rlhf_budget.errors import FileAccessError
 
 Format = Literal["jsonl", "json", "csv", "parquet"]
@@ -28,6 +30,8 @@ _EVALUATION = re.compile(r"(^|[^a-z])(val|valid|validation|eval|evaluation)([^a-
 _SNIFFED_RECORDS = 5
 _SNIFFED_LINES = 200
 _SHORTEST_PARQUET = 12
+_HEAD = 1 << 20
+_LOG_SUFFIXES = frozenset({".log", ".txt", ".out", ".err", ".db", ".sqlite", ".sqlite3"})
 _METRICS_KEYS = {"step", "data"}
 
 
@@ -86,6 +90,35 @@ def find_logs(paths: tuple[str, ...]) -> FileSet:
         elif reason:
             unreadable.append((path, reason))
     return FileSet(tuple(logs), _best_metrics(metrics), tuple(repeated), tuple(unreadable))
+
+
+def is_training_log_file(path: str) -> bool:
+    """Return whether a path is a trainer's own log and no table of rollouts, by its first records.
+
+    A console's text, TensorBoard's events and trackio's project count as logs by their names:
+    reading them tells.
+
+    Raises
+    ------
+    FileAccessError
+        If the file cannot be read.
+    """
+    place = Path(path)
+    if place.is_dir():
+        inside = [file for file in place.rglob("*") if file.is_file()]
+        return any(map(is_event_file, inside)) and not any(_format(file.name) for file in inside)
+    kind = _format(place.name)
+    if not place.is_file():
+        return False
+    if kind is None:
+        return place.suffix.lower() in _LOG_SUFFIXES or is_event_file(place)
+    if kind == "json" and _holds_history(path):
+        return True
+    log, _ = _open_log(path, by_name=True)
+    if log is None:
+        return False
+    keys = _parquet_columns(path) if kind == "parquet" else log.columns
+    return is_training_log(keys) and layout_of(keys, recognise(keys)).prompt is None
 
 
 def _expand(path: str) -> list[tuple[str, bool]]:
@@ -189,6 +222,21 @@ def _is_parquet(path: str) -> bool:
         return start == stream.read(4) == b"PAR1"
 
 
+def _parquet_columns(path: str) -> frozenset[str]:
+    try:
+        import duckdb
+    except ImportError:
+        return frozenset()
+    with duckdb.connect() as connection:
+        return frozenset(connection.read_parquet(glob.escape(path)).columns)
+
+
+def _holds_history(path: str) -> bool:
+    """Return whether a JSON file is Hugging Face's trainer_state, under whatever name."""
+    with _open_text(path) as stream:
+        return '"log_history"' in stream.read(_HEAD)
+
+
 def _is_evaluation(path: str) -> bool:
     parts = Path(path).parts[-2:]
     return any(_EVALUATION.search(part.lower()) for part in parts)
@@ -229,7 +277,7 @@ def _array_keys(path: str) -> frozenset[str]:
     """Read the first object of an array without reading the array."""
     decoder = json.JSONDecoder()
     with _open_text(path) as stream:
-        text = stream.read(1 << 20)
+        text = stream.read(_HEAD)
     try:
         first, _ = decoder.raw_decode(text[text.index("{") :])
     except ValueError:

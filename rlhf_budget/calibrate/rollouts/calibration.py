@@ -62,6 +62,8 @@ class RolloutOptions:
     """Level of the intervals."""
     strict: bool = False
     """Whether a row that cannot be used is an error."""
+    rollouts_per_prompt: int | None = None
+    """The run's K, for the groups of a trainer's log alone."""
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
@@ -70,6 +72,8 @@ class RolloutOptions:
             raise CalibrationError("--kl-coefficient: allowed: a number of at least 0")
         if self.kl_per_token is not None and not 0 < self.kl_per_token < math.inf:
             raise CalibrationError("--kl-per-token: allowed: a number above 0")
+        if self.rollouts_per_prompt is not None and self.rollouts_per_prompt < 2:
+            raise CalibrationError("--rollouts-per-prompt: allowed: a number of at least 2")
         if self.reward_range is not None and not self.reward_range[0] < self.reward_range[1]:
             raise CalibrationError("--reward-range: allowed: LOW HIGH with LOW below HIGH")
 
@@ -148,6 +152,7 @@ def rollouts_from_files(
     trainer: str | None = None,
     fields: FieldNames | None = None,
     metrics: str | None = None,
+    run: str | None = None,
     options: RolloutOptions | None = None,
     engine: EngineName = "duckdb",
 ) -> RolloutConstants:
@@ -162,7 +167,10 @@ def rollouts_from_files(
     fields
         Field names given by hand.
     metrics
-        The trainer's own log; one found in a directory serves where None.
+        The trainer's own log; one found in a directory serves where None. A log as the only path
+        is enough for what it holds.
+    run
+        Which run of a log that holds several.
     options
         How to calibrate.
     engine
@@ -180,12 +188,18 @@ def rollouts_from_files(
         If the engine's packages are not installed.
     """
     from rlhf_budget.calibrate.logs.engine import open_engine
+    from rlhf_budget.calibrate.logs.files import is_training_log_file
+    from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
     from rlhf_budget.calibrate.logs.source import open_source
+    from rlhf_budget.calibrate.rollouts.log_alone import calibrate_log
 
     options = options or RolloutOptions()
+    if len(paths) == 1 and is_training_log_file(paths[0]):
+        return calibrate_log(read_metrics(paths[0], run), options)
+    log = None if metrics is None else read_metrics(metrics, run)
     with open_engine(engine) as opened:
         found = open_source(
-            paths, trainer, fields or FieldNames(), metrics, opened, strict=options.strict
+            paths, trainer, fields or FieldNames(), log, opened, strict=options.strict
         )
         return calibrate(
             found.rows,
@@ -231,6 +245,8 @@ def calibrate(
     warnings
         What reading the files already said.
     """
+    if log is not None and log.ordered:
+        log = log.last(options.last_steps)
     table = aggregates.step_table(rows, engine)
     selection = select_steps(table, options.last_steps, evaluation, strict=options.strict)
     used = _rows_of(rows, selection)
@@ -240,7 +256,7 @@ def calibrate(
         window = (selection.first, selection.last)
     tail = build.tail_evidence(evidence)
     tokens = build.token_estimate(evidence, log, window)
-    kl = _kl_estimates(tail, tokens, log, window, options)
+    kl = kl_estimates(tail, tokens, log, window, options)
     estimates = (
         *build.variance_estimates(evidence),
         *kl.estimates,
@@ -352,23 +368,29 @@ def _gather(
 
 
 @dataclass(frozen=True)
-class _Kl:
+class KlEvidence:
     """The KL's estimates, whatever they come from."""
 
     estimates: tuple[Estimate, ...]
+    """``log_ratio.kl`` and, from rows, the tail's fields."""
     warnings: tuple[CalibrationWarning, ...]
+    """What the reader must act on."""
     choices: tuple[Choice, ...]
+    """The family that goes with them."""
 
 
-def _kl_estimates(
+def kl_estimates(
     tail: build.TailEvidence | None,
     tokens: Estimate,
     log: MetricsLog | None,
     window: tuple[int, int] | None,
     options: RolloutOptions,
-) -> _Kl:
+) -> KlEvidence:
+    """Return the KL by the best that there is: rows, a KL per token given, the trainer's log."""
     if tail is not None:
-        return _Kl(tail.estimates, tail.warnings, () if tail.choice is None else (tail.choice,))
+        return KlEvidence(
+            tail.estimates, tail.warnings, () if tail.choice is None else (tail.choice,)
+        )
     warnings = [
         CalibrationWarning(
             "no-log-ratio",
@@ -385,7 +407,7 @@ def _kl_estimates(
     else:
         estimate = build.no_kl_estimate()
     family = Choice("log_ratio.family", "gaussian", ("log_ratio.kl",))
-    return _Kl((estimate,), tuple(warnings), (family,))
+    return KlEvidence((estimate,), tuple(warnings), (family,))
 
 
 def _data_warnings(evidence: build.Evidence) -> list[CalibrationWarning]:
