@@ -45,7 +45,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (OSError, FILE),
 )
 
-# Typer brings its own copy of Click or imports Click, by version: this finds the class in both.
+# The base of Typer's own exceptions, in its copy of Click, which exports it under no public name.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
