@@ -126,7 +126,6 @@ def test_command_prints_every_format(capsys, format_):
     ("arguments", "code"),
     [
         (["nothing-here.jsonl"], 4),
-        ([str(DUMPS / "trl-rloo-k8")], 0),
         ([str(DUMPS / "trl-grpo-k8" / "completions")], 2),
         ([str(DUMPS / "nemo-rl"), "--reward-field", "nope"], 2),
         ([str(DUMPS / "nemo-rl"), "--last-steps", "nope"], 2),
