@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -9,4 +10,8 @@ def main() -> None:
     """Run ``rlhf-budget`` with the arguments of this process and exit."""
     from rlhf_budget.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # On exit the interpreter looks for cycles to free, among all that was ever imported: a sixth of
+    # a plan's time. What is frozen it leaves alone, and the process ends anyway.
+    gc.freeze()
+    sys.exit(code)

@@ -81,10 +81,10 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 
 def _print_json(error: Exception) -> None:
-    from rlhf_budget.errors import error_dict
     from rlhf_budget.report.data import json_text
+    from rlhf_budget.scenario.failure import failure
 
-    entry = error_dict(error)
+    entry = failure(error).to_dict()
     if isinstance(error, UsageError):
         entry |= {"code": "usage", "message": _usage_message(error)}
     elif not isinstance(error, RlhfBudgetError):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 from rlhf_budget.simulation.evaluation import study as evaluation_study
 from rlhf_budget.simulation.evaluation.results import Simulation
 from rlhf_budget.simulation.evaluation.world import WorldSpec
-from rlhf_budget.simulation.schema import simulate_schema
 from rlhf_budget.simulation.training import study as training_study
 from rlhf_budget.simulation.training.results import TrainingStudy
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from rlhf_budget.scenario.models import Scenario
 
-__all__ = ["Simulation", "TrainingStudy", "WorldSpec", "simulate", "simulate_schema"]
+__all__ = ["Simulation", "TrainingStudy", "WorldSpec", "simulate"]
 
 Study = Literal["training", "evaluation"]
 

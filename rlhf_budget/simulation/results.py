@@ -2,63 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rlhf_budget.simulation.statistics import Estimate, clopper_pearson, listed
+from rlhf_budget.scenario.records import Record
+from rlhf_budget.simulation.statistics import clopper_pearson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rlhf_budget.scenario import units
+    from rlhf_budget.simulation.statistics import Estimate
+
 
 @dataclass(frozen=True, slots=True)
-class WorldConstant:
+class WorldConstant(Record):
     """A constant of the bound: what the scenario says and what the worlds have."""
 
     constant: str
     """Which one."""
-    scenario: float | None
+    scenario: units.OwnUnit | None
     """The scenario's value; None where it gives none."""
     worlds: Estimate
-    """The worlds' own, at the plan's allocation."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "constant": self.constant,
-            "scenario": self.scenario,
-            "worlds": self.worlds.to_dict(),
-        }
+    """The worlds' own, or what their pilots measured, at the plan's allocation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Worlds:
+class Worlds(Record):
     """How much was tried."""
 
-    requested: int
+    requested: units.Positive
     """Worlds asked for."""
-    completed: int
+    completed: units.Positive
     """Worlds tried; fewer after an interruption."""
-    replicates: int
-    """Estimates in each."""
+    replicates: units.Positive
+    """Estimates, or trainings of an allocation, in each."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wins:
+class Wins(Record):
     """Worlds in which the plan ships strictly better than a rival."""
 
-    worlds: int
+    worlds: units.Count
     """Worlds won by the plan."""
-    of: int
+    of: units.Positive
     """Worlds; ties are not wins."""
-    share: float
+    share: units.Share
     """``worlds/of``."""
-    interval: tuple[float, float]
+    interval: tuple[units.Share, units.Share]
     """Clopper–Pearson, 95 %."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {**asdict(self), "interval": listed(self.interval)}
 
 
 def count_wins(won: Iterable[bool]) -> Wins:

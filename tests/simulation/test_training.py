@@ -16,8 +16,9 @@ from scipy.special import expit
 from rlhf_budget import Allocation, Scenario, ScenarioError, load_scenario
 from rlhf_budget.optimum.problems import prepare
 from rlhf_budget.report.data import json_text, with_header
+from rlhf_budget.report.schema import output_schema
 from rlhf_budget.scenario.template import template
-from rlhf_budget.simulation import simulate, simulate_schema
+from rlhf_budget.simulation import simulate
 from rlhf_budget.simulation.rivals import is_feasible
 from rlhf_budget.simulation.training import pilot, reward_model, trainer, trials
 from rlhf_budget.simulation.training.judging import judge
@@ -428,7 +429,7 @@ def test_every_kind_of_scenario_is_tried_and_fits_its_schema(kind):
     made = scenario(**STUDIES[kind], current={"prompts": 300, "rollouts_per_prompt": 4})
     found = study_training(made, worlds=2, replicates=2)
     printed = json.loads(json_text(with_header("simulate", found.to_dict())))
-    Draft202012Validator(simulate_schema()).validate(printed)
+    Draft202012Validator(output_schema("simulate")).validate(printed)
     names = [trained["name"] for trained in printed["allocations"]]
     assert names[0] == "plan"
     assert names[-2:] == ["current", "best-of-grid"]

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rlhf_budget.scenario import units
+
 RESOLUTION = 0.001
 """Width of a bin in ``ln|l|``."""
 SMALLEST = 1e-12
@@ -39,8 +41,8 @@ class LogHistogram:
     """Samples in each."""
     sums: tuple[float, ...]
     """Sum of ``|l|`` in each, nats."""
-    largest: float
-    """Largest ``|l|``, nats; 0 without samples."""
+    largest: units.Nats
+    """Largest ``|l|``; 0 without samples."""
 
     @classmethod
     def from_bins(
@@ -77,13 +79,13 @@ class LogHistogram:
         return self.from_bins([*mine, *theirs], max(self.largest, other.largest))
 
     @property
-    def samples(self) -> int:
+    def samples(self) -> units.Count:
         """Number of samples."""
         return sum(self.counts)
 
     @property
-    def mean(self) -> float:
-        """Mean of ``|l|``, nats."""
+    def mean(self) -> units.Nats:
+        """Mean of ``|l|``."""
         return math.fsum(self.sums) / self.samples
 
     def survival(self, t: float) -> float:

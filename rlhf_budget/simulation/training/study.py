@@ -313,7 +313,7 @@ def _describe(
         recipe=protocol.recipe,
         scale=protocol.scale,
         budget=protocol.scenario.budget or 0.0,
-        labels_on_current=protocol.pilot.labels_on_current,
+        new_labels_on="current" if protocol.pilot.labels_on_current else "reference",
         constants=tuple(
             WorldConstant(name, value, mean_interval([each[name] for each in measured]))
             for name, value in told.items()

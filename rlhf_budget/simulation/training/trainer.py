@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from rlhf_budget.scenario import units
     from rlhf_budget.simulation.training.world import Prompts
 
     Floats = NDArray[np.floating]
@@ -40,9 +41,9 @@ class Recipe:
     """β, reward units per nat."""
     normalise: bool
     """GRPO: rewards divided by their group's standard deviation; else RLOO."""
-    learning_rates: tuple[float, ...] = (0.05, 0.2, 0.8)
+    learning_rates: tuple[units.Number, ...] = (0.05, 0.2, 0.8)
     """Of Adam, falling linearly to 0; each is tried."""
-    step: int = 256
+    step: units.Positive = 256
     """Rollouts, or prompts, of an optimiser step."""
     step_unit: StepUnit = "rollouts"
     """What ``step`` counts."""

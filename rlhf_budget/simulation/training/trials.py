@@ -6,7 +6,7 @@ Shapes: T replicates, H learning rates.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from rlhf_budget.scenario.models import Scenario
     from rlhf_budget.simulation.training.pilot import PilotSize
+    from rlhf_budget.simulation.training.results import Threshold
     from rlhf_budget.simulation.training.scale import Decisions
     from rlhf_budget.simulation.training.trainer import Recipe
     from rlhf_budget.simulation.training.world import Prompts, TrainingSpec, TrainingWorld
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 JUDGING_PROMPTS = 512
 """Fresh prompts over which J* is summed."""
-CLIP_FACTORS = {"plan": 1.0, "2x plan": 2.0, "4x plan": 4.0}
+CLIP_FACTORS: Final[dict[Threshold, float]] = {"plan": 1.0, "2x plan": 2.0, "4x plan": 4.0}
 """Thresholds at which the plan is trained too, in units of its own."""
 
 

@@ -14,6 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rlhf_budget.scenario import units
+
     Floats = NDArray[np.floating]
     Integers = NDArray[np.int64]
 
@@ -30,18 +32,18 @@ class TrainingSpec:
     """The reward is 0 or R and known, so no reward model is learned."""
     finished_error: float | None = None
     """Mean squared error of a finished reward model, reward units squared; None: one is fitted."""
-    responses: int = 16
-    """A."""
+    responses: units.Positive = 16
+    """Responses to a prompt, A."""
     sharpness: float = 4.0
     """Logit of a graded reward per standard deviation of the score: how much of R rewards use."""
-    features: int = 16
-    """d."""
-    visible: float = 0.75
+    features: units.Positive = 16
+    """Features of a response, d."""
+    visible: units.Share = 0.75
     """Share of the variance of a response's score that the features explain; all that a policy
     can move and a reward model learn."""
     reference_spread: float = 1.0
     """Standard deviation of the reference policy's logits."""
-    logit_scale: float = 5.0
+    logit_scale: units.Ratio = 5.0
     """Bradley–Terry logit of a pair whose rewards differ by R."""
     difficulties: tuple[float, ...] = (0.52, 0.30, 0.13)
     """Shares of correct responses, equally frequent among prompts, with a verifiable reward."""
