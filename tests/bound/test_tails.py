@@ -1,6 +1,6 @@
 """The tails against 50-digit references, against their own definitions, and at the extremes.
 
-``tests/reference/tails.json`` is written by ``python tests/bound/test_tails.py`` from the mpmath formulas
+``python tests/bound/test_tails.py`` writes ``tests/reference/tails.json`` from the mpmath formulas
 below (50 digits): survival and excess at thresholds that are exact floats, and the inverse
 survival by Newton's method at the exact value of the float ``p``.
 """
@@ -149,8 +149,8 @@ def write_reference() -> None:
                     digits = [mpmath.nstr(value, 22) for value in values]
                 rows.append([family, parameters, p, t, *digits])
     note = (
-        "Written by `python tests/bound/test_tails.py` from 50-digit mpmath formulas. Each row: family,"
-        " parameters, p, t (an exact float), survival(t), excess(t), inverse_survival(p)."
+        "Written by `python tests/bound/test_tails.py` from 50-digit mpmath formulas. Each row: "
+        "family, parameters, p, t (an exact float), survival(t), excess(t), inverse_survival(p)."
     )
     lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
     REFERENCE.write_text(f'{{"note": {json.dumps(note)},\n "rows": [\n{lines}\n]}}\n')
