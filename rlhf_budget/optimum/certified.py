@@ -163,9 +163,10 @@ def least_cost(scenario: Scenario, target: float, *, tolerance: float = TOLERANC
 
 
 def _check_reachable(case: Case, target: float) -> None:
-    at_caps = min(
-        sum(case.parts(case.prompts[1], K)) for K in best_rollouts(case.scenario)
-    ) + case.shift(case.labels[1])
+    shift = case.shift(case.labels[1])
+    parts = [case.parts(case.prompts[1], K) for K in best_rollouts(case.scenario)]
+    # Summed in the order of the bound itself, so that a target at the caps is reached to the digit.
+    at_caps = min(sampling + shift + clipping for sampling, clipping in parts)
     least = infimum(case.scenario)
     if at_caps <= target:
         return

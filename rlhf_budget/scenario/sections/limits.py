@@ -89,9 +89,11 @@ def _read_group_limits(reader: Reader, key: str, least: int, most: int) -> Secti
     """Read limits of rollouts that may be choices; what is below ``least`` is left out."""
     if not reader.has(f"{key}.choices"):
         limits = _read_range(reader, key, least=least, most=most)
-        if limits.get("max", least) < least:
+        if not reader.sound(key):
+            return limits
+        if limits["max"] < least:
             reader.problem(key, f"at most {limits['max']}", f"{least} at least, with groups")
-        return limits | {"min": max(limits.get("min", least), least)}
+        return limits | {"min": max(limits["min"], least)}
     if reader.has(f"{key}.min") or reader.has(f"{key}.max"):
         reader.problem(f"{key}.choices", "choices beside min or max", "choices, or min and max")
         return {}
