@@ -58,7 +58,7 @@ class Size:
     tight_worlds: int
 
 
-FULL = Size(training_worlds=16, grid_worlds=10, grid_replicates=200, tight_worlds=50)
+FULL = Size(training_worlds=10, grid_worlds=5, grid_replicates=200, tight_worlds=20)
 QUICK = Size(training_worlds=2, grid_worlds=2, grid_replicates=20, tight_worlds=5)
 
 
@@ -153,6 +153,7 @@ def to_train(prices: dict[str, float]) -> Scenario:
         costs=prices,
         reward_model="verifiable" if known else model,
         log_ratio=None if known else {"family": "gaussian", "kl": 3.0},
+        groups={"mean": 0.3, "correlation": 0.3} if known else None,
         limits={"rollouts_per_prompt": {"min": 2 if known else 1, "max": 64}},
     )
 

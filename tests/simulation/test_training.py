@@ -480,3 +480,45 @@ def test_the_presets_can_be_tried(preset, tmp_path):
     file.write_text(template(preset))
     found = simulate(load_scenario(file), worlds=2, replicates=2)
     assert found.allocations[0].cost.total <= found.world.budget
+
+
+# --- groups and epochs ---------------------------------------------------------------------------
+
+
+def test_silent_groups_are_measured_and_planned_with_where_the_scenario_knows_of_them():
+    made = scenario(**VERIFIABLE, groups={"mean": 0.5, "correlation": 0.9})
+    protocol = training_protocol(made, 2)
+    stage = stage_of(protocol.spec)
+    random = np.random.default_rng(6)
+    found = pilot.run_pilot(
+        stage.world, stage.pool, stage.given, protocol.pilot, protocol.recipe, random
+    )
+    policy = np.exp(found.log_probability)
+    success = (policy * stage.pool.reward).sum(axis=1)
+    between = success.var() / (success.mean() * (1 - success.mean()))
+    assert found.constants["groups"]["mean"] == pytest.approx(success.mean(), abs=0.05)
+    assert found.constants["groups"]["correlation"] == pytest.approx(between, abs=0.1)
+    aware = trials._planned_with(protocol.scenario, found.constants)
+    assert aware.groups.mean == found.constants["groups"]["mean"]
+    blind = protocol.scenario.with_values({"groups": None})
+    assert trials._planned_with(blind, found.constants).groups is None
+
+
+def test_epochs_come_back_to_the_same_prompts(monkeypatch):
+    visited = []
+
+    def watching(pool, order, K, runs, *rest):
+        visited.append((K, [run.prompts for run in runs], order))
+        return train(pool, order, K, runs, *rest)
+
+    monkeypatch.setattr(trials, "train", watching)
+    made = scenario(limits={"group_size": 4, "epochs": {"min": 1, "max": 3}})
+    protocol = training_protocol(made, 2)
+    once, thrice = (Allocation(100, K, 50, None) for K in (4, 12))
+    trials.train_allocations(
+        protocol, stage_of(protocol.spec), [once, thrice], np.random.SeedSequence(0)
+    )
+    (first, second) = visited
+    assert first[:2] == (4, [100])
+    assert second[:2] == (4, [300])
+    assert np.array_equal(np.unique(second[2][0], return_counts=True)[1], np.full(100, 3))

@@ -39,6 +39,7 @@ _SAMPLED = 2
 _EVALUATION_PAIRS = 2000
 _REPLICATES = 4
 _LEAST_SCALE = 1e-9
+_EDGE = 1e-3
 _LEVEL = 0.95
 
 
@@ -87,7 +88,7 @@ def run_pilot(
     -------
     Pilot
         With ``log_ratio`` (its samples), ``bound.prompt_variance`` and ``.rollout_variance``, and
-        whichever of ``reward_model.error`` and ``.coverage`` the world has.
+        whichever of ``reward_model.error``, ``.coverage`` and ``groups`` the world has.
     """
     spec = world.spec
     learns = not spec.verifiable and spec.finished_error is None
@@ -135,10 +136,20 @@ def _rollout_constants(
         "bound.prompt_variance": found.between.value,
         "bound.rollout_variance": found.within.value,
     }
+    if set(np.unique(given)) == {0.0, float(given.max())}:
+        constants["groups"] = _groups(reward / float(given.max()))
     if recipe.kl_coefficient > 0:
         samples = ratio[:, :_SAMPLED].ravel().tolist()
         constants["log_ratio"] = {"family": "empirical", "samples": samples}
     return constants
+
+
+def _groups(successes: Floats) -> dict[str, float]:
+    """Mean and intraclass correlation of rewards of 0 and 1, within what a scenario takes."""
+    correlation = components(group_moments(successes), _LEVEL).correlation
+    value = 0.0 if correlation is None else correlation.value
+    mean = float(successes.mean())
+    return {"mean": min(max(mean, _EDGE), 1.0 - _EDGE), "correlation": min(value, 1.0 - _EDGE)}
 
 
 def group_moments(values: Floats) -> Moments:

@@ -60,7 +60,7 @@ class Run:
     """One training run of an allocation."""
 
     prompts: int
-    """n, each seen once."""
+    """Visits to prompts: n, times epochs."""
     clip_threshold: float | None
     """τ on the log-ratio in the reward, nats; None: never clipped."""
     reward_weights: Floats | None
@@ -83,9 +83,9 @@ def train(
     prompts
         The pool, N prompts.
     order
-        Which prompts come when, shape (T, N); a run sees the first n of its replicate.
+        Which prompts come when, shape (T, visits); a run makes the first visits of its replicate.
     rollouts_per_prompt
-        K. With 1, the baseline is the mean over the other prompts of the step.
+        K of a visit. With 1, the baseline is the mean over the other prompts of the step.
     runs
         All with this K.
     recipe

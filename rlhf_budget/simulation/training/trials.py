@@ -6,7 +6,7 @@ Shapes: T replicates, H learning rates.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -104,7 +104,7 @@ def try_training(protocol: TrainingProtocol, seed: np.random.SeedSequence) -> Tr
     pilot = run_pilot(
         world, pool, given, protocol.pilot, protocol.recipe, np.random.default_rng(piloting)
     )
-    scenario = protocol.scenario.with_values(pilot.constants)
+    scenario = _planned_with(protocol.scenario, pilot.constants)
     entries, left_out = _entries(scenario, protocol)
     cells = tuple(_clipped(scenario, cell) for cell in protocol.cells)
     plan = entries[0][1]
@@ -123,6 +123,16 @@ def try_training(protocol: TrainingProtocol, seed: np.random.SeedSequence) -> Tr
         clipping=quality[second:],
         constants=_measured(scenario, plan),
     )
+
+
+def _planned_with(scenario: Scenario, constants: dict[str, Any]) -> Scenario:
+    """Put measured constants into a scenario; it says itself whether it knows of silent groups."""
+    known = {
+        key: value
+        for key, value in constants.items()
+        if key != "groups" or scenario.groups is not None
+    }
+    return scenario.with_values(known)
 
 
 def _most_prompts(protocol: TrainingProtocol) -> int:
@@ -214,14 +224,20 @@ def train_allocations(
     T, pool = protocol.replicates, stage.pool
     order = np.stack([training.permutation(pool.reward.shape[0]) for _ in range(T)])
     quality = np.empty((len(allocations), len(protocol.recipe.learning_rates), T))
+    sizes = protocol.scenario.limits.group_sizes
     for K in sorted({allocation.rollouts_per_prompt for allocation in allocations}):
+        group = sizes.get(K, K)
         chosen = [i for i, each in enumerate(allocations) if each.rollouts_per_prompt == K]
-        runs = [
-            Run(a.prompts, a.clip_threshold, weights.get(a.labels))
-            for a in (allocations[i] for i in chosen)
-        ]
-        policies = train(pool, order, K, runs, protocol.recipe, stage.given, training)
-        quality[chosen] = true_objective(stage.world, stage.fresh, policies)
+        # Runs with several epochs come back to their own prompts, so each is trained alone.
+        for together in [chosen] if group == K else [[index] for index in chosen]:
+            runs = [
+                Run(a.prompts * K // group, a.clip_threshold, weights.get(a.labels))
+                for a in (allocations[i] for i in together)
+            ]
+            visits = np.tile(order[:, : allocations[together[0]].prompts], K // group)
+            seen = order if group == K else training.permuted(visits, axis=1)
+            policies = train(pool, seen, group, runs, protocol.recipe, stage.given, training)
+            quality[together] = true_objective(stage.world, stage.fresh, policies)
     return quality
 
 
