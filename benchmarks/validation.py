@@ -275,20 +275,17 @@ def clipping(cells: Sequence[Trained]) -> str:
 
 
 def rates(cells: Sequence[Trained]) -> str:
-    """How often each learning rate is the best one."""
-    options = cells[0].protocol.recipe.learning_rates
-    rows = [
-        (
-            cell.title,
-            *(
-                " / ".join(f"{n}" for n in np.bincount(judged.rates, minlength=len(options)))
-                for judged in (cell.rules, cell.cells)
-            ),
+    """How often the least, the middle and the largest learning rate is the best one."""
+    rows = []
+    for cell in cells:
+        options = cell.protocol.recipe.learning_rates
+        counts = (
+            " / ".join(f"{n}" for n in np.bincount(judged.rates, minlength=len(options)))
+            for judged in (cell.rules, cell.cells)
         )
-        for cell in cells
-    ]
-    tried = " / ".join(f"{rate:g}" for rate in options)
-    return table(("best learning rate", f"rules and habits at {tried}", "cells of the grid"), rows)
+        rows.append((cell.title, ", ".join(f"{rate:g}" for rate in options), *counts))
+    header = ("", "rates", "best for so many rules and habits", "for so many cells of the grid")
+    return table(header, rows)
 
 
 # --- tables --------------------------------------------------------------------------------------

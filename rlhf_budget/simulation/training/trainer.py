@@ -41,7 +41,7 @@ class Recipe:
     """β, reward units per nat."""
     normalise: bool
     """GRPO: rewards divided by their group's standard deviation; else RLOO."""
-    learning_rates: tuple[units.Number, ...] = (0.05, 0.2, 0.8)
+    learning_rates: tuple[units.Number, ...] = (0.06, 0.25, 1.0)
     """Of Adam, falling linearly to 0; each is tried."""
     step: units.Positive = 256
     """Rollouts, or prompts, of an optimiser step."""
