@@ -58,7 +58,7 @@ class Size:
     tight_worlds: int
 
 
-FULL = Size(training_worlds=10, grid_worlds=5, grid_replicates=200, tight_worlds=20)
+FULL = Size(training_worlds=20, grid_worlds=5, grid_replicates=200, tight_worlds=20)
 QUICK = Size(training_worlds=2, grid_worlds=2, grid_replicates=20, tight_worlds=5)
 
 

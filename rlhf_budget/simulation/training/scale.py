@@ -20,6 +20,8 @@ TYPICAL_LABELS = 200
 """Labels that the other half is meant to buy; prices decide which of the two gives way."""
 ROLLOUT_LIMITS = (500, 6000)
 """Least and most rollouts that half of a world's money buys."""
+MOST_PROMPTS, MOST_LABELS = 32_768, 4096
+"""What a world holds at most, where prices or limits would allow more."""
 USUAL_GROUP = 4
 GROUP_SIZES = (1, 2, 4, 8, 16, 32, 64)
 """K of the grid, where the limits allow them."""
@@ -71,24 +73,26 @@ def halves(scenario: Scenario) -> Decisions:
 def scaled(scenario: Scenario, scale: float) -> dict[str, Any]:
     """Return the keys of a scenario that a world changes: money, pools and limits on counts.
 
-    Prices, K, the clip threshold and every constant stay.
+    Prices, K, the clip threshold and every constant stay. Counts stay within what a world holds
+    (``MOST_PROMPTS``, ``MOST_LABELS``), which matters where something is free.
     """
     values: dict[str, Any] = {"budget": (scenario.budget or 0.0) * scale}
     if scenario.costs.fixed:
         values["costs.fixed"] = scenario.costs.fixed * scale
     if scenario.costs.prompt.existing:
         values["costs.prompt.existing"] = round(scenario.costs.prompt.existing * scale)
-    for name in ("prompts", "labels"):
+    for name, fewest, cap in (("prompts", 1, MOST_PROMPTS), ("labels", 0, MOST_LABELS)):
         limits = getattr(scenario.limits, name)
-        least = max(round(limits.min * scale), 1 if name == "prompts" else 0)
-        most = None if limits.max is None else max(round(limits.max * scale), least)
-        values[f"limits.{name}"] = {"min": least} | ({} if most is None else {"max": most})
+        least = min(max(round(limits.min * scale), fewest), cap)
+        most = cap if limits.max is None else min(round(limits.max * scale), cap)
+        values[f"limits.{name}"] = {"min": least, "max": max(most, least)}
     if scenario.reward_model != "verifiable" and scenario.reward_model.existing_labels:
         existing = round(scenario.reward_model.existing_labels * scale)
-        values["reward_model.existing_labels"] = existing
+        values["reward_model.existing_labels"] = min(existing, MOST_LABELS)
     if scenario.current is not None:
-        values["current.prompts"] = max(1, round(scenario.current.prompts * scale))
-        values["current.labels"] = round(scenario.current.labels * scale)
+        prompts, labels = scenario.current.prompts * scale, scenario.current.labels * scale
+        values["current.prompts"] = min(max(1, round(prompts)), MOST_PROMPTS)
+        values["current.labels"] = min(round(labels), MOST_LABELS)
     return values
 
 
