@@ -1,8 +1,7 @@
 """Time and memory of ``calibrate rollouts`` on files of any size, beside pandas and plain SQL.
 
     python benchmarks/calibrate_rollouts.py 1000000 10000000 --directory /tmp/rollouts
-    python benchmarks/calibrate_rollouts.py 6000000 --plain --formats parquet jsonl csv \\
-        --tools group-by ours
+    python benchmarks/calibrate_rollouts.py 6000000 --plain --formats parquet jsonl csv
 
 Each run is a process of its own, so that its peak memory is its own. ``--tools`` chooses among
 ``ours``, ``group-by`` (DuckDB's own count, mean and variance by group: the least that reading the
@@ -69,10 +68,11 @@ def group_by(files: Path) -> float:
     import duckdb
 
     connection = duckdb.connect()
+    form = next(files.iterdir()).suffix
     connection.execute(
         f"""CREATE TEMP TABLE grouped AS
             SELECT step, prompt_id, count(*), avg(reward), var_samp(reward) AS var
-            FROM '{files}/*' GROUP BY step, prompt_id"""
+            FROM '{files}/*{form}' GROUP BY step, prompt_id"""
     )
     return float(connection.execute("SELECT avg(var) FROM grouped").fetchall()[0][0])
 
