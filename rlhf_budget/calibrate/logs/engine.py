@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 EngineName = Literal["duckdb", "spark"]
 
-MEMORY_LIMIT = "500MB"
+MEMORY_LIMIT = "400MB"
 """What DuckDB may hold before it writes to disk."""
 
 _LARGEST_RECORD = 64 << 20
