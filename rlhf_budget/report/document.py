@@ -6,8 +6,10 @@ rounding happens in the renderers, by the format that each column or row names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
+
+from rlhf_budget.values import dataclass
 
 Format = Literal["text", "plain", "integer", "money", "significant", "percent", "signed_percent"]
 """How the numbers of a column or row are written: ``plain`` as in a scenario file, ``significant``
@@ -21,7 +23,7 @@ Cell = Value | tuple[Value, ...]
 """A raw value, or a range of two; None is an empty cell."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column:
     """A column of a table."""
 
@@ -31,7 +33,7 @@ class Column:
     """How its values are written, unless the row says otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """A row of a table."""
 
@@ -43,7 +45,7 @@ class Row:
     """True for a row to look at first, such as a total."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """A table of raw values; the first column names the rows."""
 
@@ -57,7 +59,7 @@ class Table:
     """Index of the column to look at first; None for none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Paragraph:
     """A few sentences."""
 
@@ -69,7 +71,7 @@ class Paragraph:
     """A name to put before it, such as a warning's code."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Section:
     """A titled part of a document."""
 
@@ -79,7 +81,7 @@ class Section:
     """Tables and paragraphs in reading order."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Document:
     """A whole answer."""
 
