@@ -30,7 +30,11 @@ from rlhf_budget.simulation.evaluation.study import protocol_for, simulate
 from rlhf_budget.simulation.parallel import try_worlds
 from rlhf_budget.simulation.statistics import clopper_pearson, mean_interval
 from rlhf_budget.simulation.training.judging import judge
-from rlhf_budget.simulation.training.study import training_protocol
+from rlhf_budget.simulation.training.study import (
+    default_recipe,
+    training_protocol,
+    training_spec,
+)
 from rlhf_budget.simulation.training.trials import try_training
 
 if TYPE_CHECKING:
@@ -58,7 +62,7 @@ class Size:
     tight_worlds: int
 
 
-FULL = Size(training_worlds=20, grid_worlds=5, grid_replicates=200, tight_worlds=20)
+FULL = Size(training_worlds=10, grid_worlds=5, grid_replicates=200, tight_worlds=20)
 QUICK = Size(training_worlds=2, grid_worlds=2, grid_replicates=20, tight_worlds=5)
 
 
@@ -90,6 +94,9 @@ RULES: dict[str, dict[str, object]] = {
     for name, policy in POLICIES.items()
     if concentration != "bernstein" or not name.startswith("PAC")
 }
+SLOW_RATES = (0.006, 0.025, 0.1)
+"""A tenth of the usual learning rates: training then takes tens of steps instead of a handful."""
+SLOW_WORLDS = 10
 UNAWARE = "hoeffding, PAC-Bayes 20, groups unknown"
 HABITS = ("thirds", "k8", "k16", "prompts-first", "labels-first")
 
@@ -158,12 +165,17 @@ def to_train(prices: dict[str, float]) -> Scenario:
     )
 
 
-def trained(name: str, size: float, worlds: int) -> Trained:
+def trained(name: str, size: float, worlds: int, rates: tuple[float, ...] | None = None) -> Trained:
+    """Train in the worlds of a price setting; by default at the study's own learning rates."""
     prices = {**PRICES, **KNOWN_PRICES}[name]
     rules = dict(RULES)
     if name in KNOWN_PRICES:
         rules[UNAWARE] = {**RULES["hoeffding, PAC-Bayes 20"], "groups": None}
-    protocol = training_protocol(to_train(prices), 4, rules=tuple(rules.items()), size=size)
+    made = to_train(prices)
+    recipe = default_recipe(training_spec(made))
+    if rates is not None:
+        recipe = replace(recipe, learning_rates=rates)
+    protocol = training_protocol(made, 4, rules=tuple(rules.items()), size=size, recipe=recipe)
     found = try_worlds(
         partial(try_training, protocol),
         worlds=worlds,
@@ -525,6 +537,9 @@ TABLES = (
     "rules",
     "rules-by-cell",
     "bought",
+    "slow-rules",
+    "slow-rules-by-cell",
+    "slow-bought",
     "known-rules",
     "groups",
     "clipping",
@@ -557,7 +572,7 @@ def timed(what: str, job: Callable[[], Any]) -> Any:
     return result
 
 
-def run(size: Size) -> tuple[dict[str, str], Grid, list[Trained], list[Trained]]:
+def run(size: Size) -> tuple[dict[str, str], Grid, dict[str, list[Trained]]]:
     learned, known = (
         [
             timed(f"{name} × {money:g}", partial(trained, name, money, size.training_worlds))
@@ -566,6 +581,8 @@ def run(size: Size) -> tuple[dict[str, str], Grid, list[Trained], list[Trained]]
         ]
         for names in (PRICES, KNOWN_PRICES)
     )
+    few = min(SLOW_WORLDS, size.training_worlds)
+    slow = [timed(f"{name}, slow", partial(trained, name, 1.0, few, SLOW_RATES)) for name in PRICES]
     grid = timed(
         "grid",
         lambda: coverage_grid(worlds=size.grid_worlds, replicates=size.grid_replicates, seed=SEED),
@@ -575,10 +592,13 @@ def run(size: Size) -> tuple[dict[str, str], Grid, list[Trained], list[Trained]]
         "rules": over_all_cells(learned),
         "rules-by-cell": cell_by_cell(learned),
         "bought": bought(learned),
+        "slow-rules": over_all_cells(slow),
+        "slow-rules-by-cell": cell_by_cell(slow),
+        "slow-bought": bought(slow),
         "known-rules": over_all_cells(known),
         "groups": groups(known),
         "clipping": clipping(learned),
-        "rates": rates([*learned, *known]),
+        "rates": rates([*learned, *slow, *known]),
         "coverage": coverage_by_kind(grid),
         "inequalities": (
             f"`C² ≥ e^KL` held in {sum(a for a, _ in held)} of {len(held)} world and reward-model "
@@ -587,21 +607,21 @@ def run(size: Size) -> tuple[dict[str, str], Grid, list[Trained], list[Trained]]
         "looseness": looseness_by_size(grid),
         "tight": timed("tight worlds", lambda: tight(size)),
     }
-    return tables, grid, learned, known
+    return tables, grid, {"rules": learned, "slow-rules": slow, "known-rules": known}
 
 
 def main() -> int:
     quick = "--quick" in sys.argv[1:]
     render(PAGE.read_text(encoding="utf-8"), dict.fromkeys(TABLES, ""))
-    tables, grid, learned, known = run(QUICK if quick else FULL)
+    tables, grid, pictured = run(QUICK if quick else FULL)
     if quick:
         print("\n\n".join(f"{name}\n{text}" for name, text in tables.items()))
         return 0
     PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
     picture_of_looseness(grid)
     picture_of_coverage(grid)
-    picture_of_rules(learned, "rules")
-    picture_of_rules(known, "known-rules")
+    for name, cells in pictured.items():
+        picture_of_rules(cells, name)
     return 0
 
 
