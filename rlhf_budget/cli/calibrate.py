@@ -10,7 +10,6 @@ import typer
 from rlhf_budget.calibrate.logs.dialects import TRAINERS
 from rlhf_budget.cli import (
     calibrate_output,
-    options,
 )
 from rlhf_budget.cli.calibrate_costs import costs
 from rlhf_budget.cli.calibrate_coverage import coverage
@@ -39,16 +38,10 @@ calibrate_app = typer.Typer(
 )
 
 
-calibrate_app.command("reward-model")(reward_model)
-calibrate_app.command("coverage")(coverage)
-calibrate_app.command("costs")(costs)
-
-
 def _field(role: str) -> Any:
     return typer.Option(metavar="NAME", help=f"Field with {role}.", show_default=False)
 
 
-@calibrate_app.command()
 def rollouts(
     paths: calibrate_output.Paths,
     trainer: Annotated[
@@ -91,17 +84,10 @@ def rollouts(
     engine: Annotated[
         EngineChoice, typer.Option(help="Where the aggregates run.")
     ] = EngineChoice.DUCKDB,
-    level: calibrate_output.Level = 0.95,
-    strict: calibrate_output.Strict = False,
-    include_unreliable: calibrate_output.IncludeUnreliable = False,
-    into: calibrate_output.Into = None,
-    yes: calibrate_output.Yes = False,
-    plot: calibrate_output.Plot = None,
-    format_: calibrate_output.FormatOption = None,
-    output: options.Output = None,
-    quiet: options.Quiet = False,
-    _debug: options.Debug = False,
-) -> None:
+    *,
+    level: float,
+    strict: bool,
+) -> calibrate_output.Found:
     """Variances, informative groups and the log-ratio from rollout logs.
 
     Reads .jsonl, .jsonl.gz, .json, .csv and .parquet of TRL, verl, OpenRLHF, Open-Instruct,
@@ -128,17 +114,7 @@ def rollouts(
         ),
         engine=engine.value,
     )
-    calibrate_output.draw(found, plot, quiet=quiet)
-    calibrate_output.send_calibration(
-        found,
-        format_,
-        output,
-        include_unreliable=include_unreliable,
-        quiet=quiet,
-        into=into,
-        yes=yes,
-        sections=_rollout_sections(found),
-    )
+    return calibrate_output.Found(found, _rollout_sections(found))
 
 
 def _rollout_sections(found: RolloutConstants) -> tuple[Section, ...]:
@@ -187,3 +163,14 @@ def _rollout_sections(found: RolloutConstants) -> tuple[Section, ...]:
             Section("Fits of the log-ratio's tail, best first", (Table(columns, rows),))
         )
     return tuple(sections)
+
+
+for _name, _command, _with_plot in (
+    ("reward-model", reward_model, True),
+    ("coverage", coverage, False),
+    ("costs", costs, False),
+    ("rollouts", rollouts, True),
+):
+    calibrate_app.command(_name)(
+        calibrate_output.calibration_command(_command, with_plot=_with_plot)
+    )

@@ -17,6 +17,7 @@ from rlhf_budget.calibrate.logs.sql import (
     DuckDBDialect,
     SparkDialect,
     field_column,
+    file_table,
     normalised,
     quoted,
 )
@@ -35,9 +36,6 @@ EngineName = Literal["duckdb", "spark"]
 
 MEMORY_LIMIT = "500MB"
 """What DuckDB may hold before it writes to disk."""
-
-_LARGEST_RECORD = 64 << 20
-"""Longest JSON record that is read, in bytes."""
 
 
 class Engine(Protocol):
@@ -121,7 +119,9 @@ class DuckDBEngine:
     def columns(self, logs: Sequence[LogFile]) -> dict[str, str]:
         """Return the names and types of the columns of parquet files."""
         with _duckdb_errors(logs):
-            rows = self._connection.execute(f"DESCRIBE SELECT * FROM {_parquet(logs)}").fetchall()
+            rows = self._connection.execute(
+                f"DESCRIBE SELECT * FROM {_table('parquet', logs)}"
+            ).fetchall()
         return {name: kind for name, kind, *_ in rows if name != "file_name"}
 
     def read(self, logs: Sequence[LogFile], layout: Layout) -> nw.LazyFrame[Any]:
@@ -146,16 +146,10 @@ class DuckDBEngine:
     ) -> str:
         dialect = DuckDBDialect()
         if kind == "parquet":
-            source = f"(SELECT *, false AS malformed FROM {_parquet(logs)})"
+            source = f"(SELECT *, false AS malformed FROM {_table(kind, logs)})"
             return normalised(layout, dialect, self.columns(logs), source, evaluation=evaluation)
         if kind == "csv":
-            # Guessing takes the apostrophes of prose for quotes. Rows padded with nulls may hold
-            # quoted line breaks, as completions do, only where one thread reads a file.
-            table = (
-                f"read_csv({_list(logs)}, all_varchar=true, header=true, union_by_name=true,"
-                """ delim=',', quote='"', escape='"', parallel=false,"""
-                " null_padding=true, strict_mode=false, filename='file_name')"
-            )
+            table = _table(kind, logs)
             with _duckdb_errors(logs):
                 rows = self._connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
             types = {name: "VARCHAR" for name, *_ in rows if name != "file_name"}
@@ -170,7 +164,7 @@ class DuckDBEngine:
         source = f"""(SELECT malformed, file_name{named} FROM (
             SELECT json IS NULL OR json_type(json) <> 'OBJECT' AS malformed, file_name,
                    json_extract_string(json, [{paths}]) AS found
-            FROM {_json(kind, logs)}))"""
+            FROM {_table(kind, logs)}))"""
         types = {field_column(field): "VARCHAR" for field in fields}
         return normalised(layout, dialect, types, source, evaluation=evaluation)
 
@@ -220,26 +214,8 @@ def _duckdb_errors(logs: Sequence[LogFile]) -> Iterator[None]:
         raise FileAccessError(f"{where}the logs cannot be read: {first_line}") from error
 
 
-def _list(logs: Sequence[LogFile]) -> str:
-    return "[" + ", ".join(quoted(_escape_pattern(log.path)) for log in logs) + "]"
-
-
-def _escape_pattern(path: str) -> str:
-    """Keep DuckDB from reading a file's name as a pattern."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
-
-
-def _parquet(logs: Sequence[LogFile]) -> str:
-    return f"read_parquet({_list(logs)}, union_by_name=true, filename='file_name')"
-
-
-def _json(kind: Format, logs: Sequence[LogFile]) -> str:
-    size = f"maximum_object_size={_LARGEST_RECORD}, filename=true"
-    if kind == "jsonl":
-        table = f"read_ndjson_objects({_list(logs)}, ignore_errors=true, {size})"
-    else:
-        table = f"read_json_objects({_list(logs)}, format='auto', {size})"
-    return f"(SELECT json, filename AS file_name FROM {table})"
+def _table(kind: Format, logs: Sequence[LogFile]) -> str:
+    return file_table(kind, [log.path for log in logs])
 
 
 def _once_per_column(fields: Sequence[Field]) -> list[Field]:

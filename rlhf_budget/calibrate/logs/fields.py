@@ -29,7 +29,7 @@ COLUMNS = (
     "behaviour",
     "fingerprint",
 )
-"""Columns of the frame that ``aggregates`` reads."""
+"""Columns of the frame that the aggregates read."""
 
 
 @dataclass(frozen=True, slots=True)

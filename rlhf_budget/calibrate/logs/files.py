@@ -10,10 +10,13 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from rlhf_budget.calibrate.logs.dialects import is_metadata
 from rlhf_budget.errors import FileAccessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Format = Literal["jsonl", "json", "csv", "parquet"]
 
@@ -71,8 +74,14 @@ def find_logs(paths: tuple[str, ...]) -> FileSet:
     """
     named: dict[str, bool] = {}
     for path in paths:
-        for found, by_name in _expand(path):
-            named[found] = named.get(found, False) or by_name
+        for found, by_name in expand(path):
+            if format_of(found) is not None:
+                named[found] = named.get(found, False) or by_name
+            elif by_name:
+                raise FileAccessError(
+                    f"{path}: not a log by its name; allowed: .jsonl, .jsonl.gz, .json, .csv,"
+                    " .parquet"
+                )
     metrics = [path for path in named if Path(path).name == "trainer_state.json"]
     candidates = [path for path in sorted(named, key=_natural) if path not in metrics]
     kept, repeated = _without_repeats(candidates)
@@ -88,29 +97,63 @@ def find_logs(paths: tuple[str, ...]) -> FileSet:
     return FileSet(tuple(logs), _best_metrics(metrics), tuple(repeated), tuple(unreadable))
 
 
-def _expand(path: str) -> list[tuple[str, bool]]:
-    """Return (file, whether the user named it) pairs."""
+def expand(path: str, *, endings: tuple[str, ...] | None = None) -> list[tuple[str, bool]]:
+    """Return the files that a path, a pattern or a directory stands for.
+
+    Parameters
+    ----------
+    path
+        A file, a pattern such as ``runs/*.csv``, or a directory, which is searched recursively.
+    endings
+        Endings of the names to take from a directory; None takes every kind that can be read.
+
+    Returns
+    -------
+    list
+        Pairs (file, whether it was named, not found by a pattern or in a directory).
+
+    Raises
+    ------
+    FileAccessError
+        If it stands for no file.
+    """
+
+    def wanted(name: str) -> bool:
+        return format_of(name) is not None if endings is None else name.endswith(endings)
+
     place = Path(path)
     if place.is_dir():
-        inside = sorted(str(p) for p in place.rglob("*") if p.is_file() and _format(p.name))
+        inside = sorted(str(p) for p in place.rglob("*") if p.is_file() and wanted(p.name))
         if not inside:
-            raise FileAccessError(f"{path}: no .jsonl, .jsonl.gz, .json, .csv or .parquet in it")
+            what = "no .jsonl, .jsonl.gz, .json, .csv or .parquet"
+            raise FileAccessError(
+                f"{path}: {' or '.join('no ' + e for e in endings) if endings else what} in it"
+            )
         return [(found, False) for found in inside]
     if place.is_file():
-        if _format(place.name) is None:
-            raise FileAccessError(
-                f"{path}: not a log by its name; allowed: .jsonl, .jsonl.gz, .json, .csv, .parquet"
-            )
         return [(path, True)]
     found_names = glob.glob(path, recursive=True)  # noqa: PTH207 (Path.glob refuses absolute ones)
     matches = sorted(found for found in found_names if Path(found).is_file())
     if not matches:
         what = "no file matches" if glob.has_magic(path) else "no such file"
         raise FileAccessError(f"{path}: {what}")
-    return [(found, False) for found in matches if _format(Path(found).name)]
+    return [(found, False) for found in matches]
 
 
-def _format(name: str) -> Format | None:
+def find_tables(paths: Iterable[str | Path], endings: tuple[str, ...]) -> tuple[Path, ...]:
+    """Return the files of small tables behind paths, patterns and directories, each once.
+
+    Raises
+    ------
+    FileAccessError
+        If one of them stands for no file.
+    """
+    found = (name for path in paths for name, _ in expand(str(path), endings=endings))
+    return tuple(Path(name) for name in dict.fromkeys(found))
+
+
+def format_of(name: str) -> Format | None:
+    """Return how a file is written, by its name; None where it is no log or table."""
     match = _SUFFIXES.search(name.lower())
     return _FORMATS[match.group(1)] if match else None
 
@@ -163,7 +206,7 @@ def _digest(path: str) -> str:
 
 def _open_log(path: str, *, by_name: bool) -> tuple[LogFile | None, str]:
     """Return the log, or why there is none; files of another kind in a directory have no reason."""
-    kind = _format(Path(path).name)
+    kind = format_of(Path(path).name)
     try:
         if kind is None or Path(path).stat().st_size == 0:
             return None, "empty file"

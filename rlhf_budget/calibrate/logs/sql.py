@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Protocol
 from rlhf_budget.calibrate.logs.fields import STEP_IN_FILE_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rlhf_budget.calibrate.logs.fields import Field, Layout
+    from rlhf_budget.calibrate.logs.files import Format
 
 _LONGEST_KEY = 40
 """Longer prompts are grouped by their MD5 sum: the table of groups stays small."""
 LARGEST_NUMBER = 1e70
 """Larger rewards and log-ratios count as infinite: their fourth powers would be."""
+_LARGEST_RECORD = 64 << 20
+"""Longest JSON record that is read, in bytes."""
 _STEP_IN_NAME = "step_?([0-9]+)"
 
 
@@ -99,6 +102,40 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def file_table(kind: Format, paths: Sequence[str], *, names: bool = True) -> str:
+    """Return DuckDB's table of files of one kind.
+
+    Parameters
+    ----------
+    kind
+        How they are written. JSON gives one record a row in the column ``json``, NULL where broken.
+    paths
+        Files; no patterns.
+    names
+        Whether to add the column ``file_name``.
+    """
+    # DuckDB would read a file's name as a pattern.
+    escaped = ("".join(f"[{c}]" if c in "*?[" else c for c in path) for path in paths)
+    listed = "[" + ", ".join(quoted(path) for path in escaped) + "]"
+    named = ", filename='file_name'" if names else ""
+    if kind == "parquet":
+        return f"read_parquet({listed}, union_by_name=true{named})"
+    if kind == "csv":
+        # Guessing takes the apostrophes of prose for quotes. Rows padded with nulls may hold
+        # quoted line breaks, as completions do, only where one thread reads a file.
+        return (
+            f"read_csv({listed}, all_varchar=true, header=true, union_by_name=true, delim=',',"
+            """ quote='"', escape='"', parallel=false, null_padding=true, strict_mode=false"""
+            f"{named})"
+        )
+    size = f"maximum_object_size={_LARGEST_RECORD}, filename=true"
+    if kind == "jsonl":
+        table = f"read_ndjson_objects({listed}, ignore_errors=true, {size})"
+    else:
+        table = f"read_json_objects({listed}, format='auto', {size})"
+    return f"(SELECT json, filename AS file_name FROM {table})"
+
+
 class Columns:
     """How the fields of one source are spelled in SQL."""
 
@@ -159,7 +196,7 @@ def field_column(field: Field) -> str:
 def normalised(
     layout: Layout, dialect: SqlDialect, types: Mapping[str, str], source: str, *, evaluation: bool
 ) -> str:
-    """Return the SELECT that turns one source into the columns that ``aggregates`` reads.
+    """Return the SELECT that turns one source into the columns of ``fields.COLUMNS``.
 
     Parameters
     ----------

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.calibrate.estimates import Skip, Source
+from rlhf_budget.calibrate.logs.files import find_tables
 from rlhf_budget.calibrate.logs.tables import (
     Row,
-    expand_paths,
     find_field,
     number,
-    read_json,
-    read_rows,
+    read_table,
 )
 from rlhf_budget.errors import CalibrationError, LogError
 
@@ -33,7 +32,7 @@ ACCURACY_FIELDS = ("accuracy", "eval_accuracy", "val_accuracy", "validation_accu
 """Columns, and values of a column ``metric``, recognised as accuracies."""
 
 _STATE = "trainer_state.json"
-_BROKEN = ("unusable-loss", "unusable-labels")
+_BROKEN = ("malformed-row", "unusable-loss", "unusable-labels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def read_losses(
     FileAccessError
         If a file cannot be read.
     """
-    files = expand_paths(paths, endings=(_STATE,))
+    files = find_tables(paths, (_STATE,))
     states, tables = _divide(files)
     states, prefixes = _longest_of_each_run(states)
     parts = [
@@ -102,8 +101,8 @@ def read_losses(
         for file, state in states.items()
     ]
     parts += [
-        _table_part(file, rows, labels_field, loss_field, labels_per_step)
-        for file, rows in tables.items()
+        _table_part(file, rows, broken, labels_field, loss_field, labels_per_step)
+        for file, (rows, broken) in tables.items()
     ]
     log = _joined(files, parts, prefixes)
     broken = [skip for skip in log.source.skipped if skip.reason in _BROKEN]
@@ -119,15 +118,15 @@ def read_losses(
     return log
 
 
-def _divide(files: tuple[Path, ...]) -> tuple[dict[Path, Row], dict[Path, list[Row]]]:
+def _divide(files: tuple[Path, ...]) -> tuple[dict[Path, Row], dict[Path, tuple[list[Row], int]]]:
     states: dict[Path, Row] = {}
-    tables: dict[Path, list[Row]] = {}
+    tables: dict[Path, tuple[list[Row], int]] = {}
     for file in files:
-        document = read_json(file) if file.suffix == ".json" else None
-        if isinstance(document, dict) and isinstance(document.get("log_history"), list):
-            states[file] = document
+        rows, broken = read_table(file)
+        if len(rows) == 1 and isinstance(rows[0].get("log_history"), list):
+            states[file] = rows[0]
         else:
-            tables[file] = read_rows(file)
+            tables[file] = rows, broken
     return states, tables
 
 
@@ -230,13 +229,14 @@ def _speed(state: Row) -> tuple[float | None, float | None]:
 def _table_part(
     file: Path,
     rows: list[Row],
+    broken: int,
     labels_field: str | None,
     loss_field: str | None,
     labels_per_step: float | None,
 ) -> _Part:
     columns = _Columns.of(file, rows, labels_field, loss_field, labels_per_step)
     points: list[tuple[float, float]] = []
-    skips: list[str] = []
+    skips = ["malformed-row"] * broken
     for row in rows:
         point = columns.point(row)
         if isinstance(point, str):
@@ -294,7 +294,7 @@ class _Columns:
             self.accuracy and _empty(row.get(self.loss)) and not _empty(row.get(self.accuracy))
         ):
             return "accuracy-without-loss"
-        labels, loss = number(row.get(self.labels)), number(row[self.loss])
+        labels, loss = number(row.get(self.labels)), number(row.get(self.loss))
         if loss is None or loss < 0.0:
             return "unusable-loss"
         if labels is None or labels < 0.0:

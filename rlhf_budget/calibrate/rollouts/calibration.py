@@ -10,16 +10,16 @@ from rlhf_budget.calibrate.estimates import (
     Calibration,
     CalibrationWarning,
     Choice,
-    Estimate,
     GroupSizes,
     Source,
 )
-from rlhf_budget.calibrate.logs import aggregates
-from rlhf_budget.calibrate.logs.dialects import dialect_of, resolve_layout
+from rlhf_budget.calibrate.logs.dialects import resolve_layout
 from rlhf_budget.calibrate.logs.fields import USED, FieldNames, Layout
 from rlhf_budget.calibrate.logs.selection import Selection, select_steps
-from rlhf_budget.calibrate.rollouts import estimates as build
-from rlhf_budget.calibrate.rollouts.tail_summary import thresholds
+from rlhf_budget.calibrate.logs.steps import step_table
+from rlhf_budget.calibrate.rollouts import reward
+from rlhf_budget.calibrate.rollouts.evidence import data_warnings, gather_evidence
+from rlhf_budget.calibrate.rollouts.log_ratio import kl_estimates, tail_evidence
 from rlhf_budget.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import narwhals as nw
 
     from rlhf_budget.calibrate.logs.engine import Engine, EngineName
-    from rlhf_budget.calibrate.logs.histogram import LogHistogram
     from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
     from rlhf_budget.calibrate.rollouts.groups import GroupShare
     from rlhf_budget.calibrate.rollouts.tail_summary import TailSummary
@@ -238,22 +237,22 @@ def calibrate(
     warnings
         What reading the files already said.
     """
-    table = aggregates.step_table(rows, engine)
+    table = step_table(rows, engine)
     selection = select_steps(table, options.last_steps, evaluation, strict=options.strict)
     used = _rows_of(rows, selection)
-    evidence = _gather(used, selection, layout, engine, options)
+    evidence = gather_evidence(used, selection, layout, engine, options)
     window = None
     if selection.first is not None and selection.last is not None:
         window = (selection.first, selection.last)
-    tail = build.tail_evidence(evidence)
-    tokens = build.token_estimate(evidence, log, window)
-    kl = _kl_estimates(tail, tokens, log, window, options)
+    tail = tail_evidence(evidence)
+    tokens = reward.token_estimate(evidence, log, window)
+    kl = kl_estimates(tail, tokens, log, window, options)
     estimates = (
-        *build.variance_estimates(evidence),
+        *reward.variance_estimates(evidence),
         *kl.estimates,
-        build.reward_range_estimate(evidence, options.reward_range),
+        reward.reward_range_estimate(evidence, options.reward_range),
         tokens,
-        build.correlation_estimate(evidence),
+        reward.correlation_estimate(evidence),
     )
     totals = evidence.totals
     complete = replace(
@@ -272,7 +271,7 @@ def calibrate(
         warnings=(
             *warnings,
             *selection.warnings,
-            *_data_warnings(evidence),
+            *data_warnings(evidence),
             *kl.warnings,
         ),
         choices=(
@@ -284,7 +283,7 @@ def calibrate(
             *kl.choices,
         ),
         tail=None if tail is None else tail.summary,
-        groups=build.group_estimates(evidence),
+        groups=reward.group_estimates(evidence),
     )
 
 
@@ -298,138 +297,3 @@ def _rows_of(rows: nw.LazyFrame[Any], selection: Selection) -> nw.LazyFrame[Any]
     if selection.left_out:
         used = used.filter(~nw.col("step").is_in(list(selection.left_out)))
     return used
-
-
-def _gather(
-    used: nw.LazyFrame[Any],
-    selection: Selection,
-    layout: Layout,
-    engine: Engine,
-    options: RolloutOptions,
-) -> build.Evidence:
-    chosen = selection.rows
-    count = selection.used
-    log_ratios = sum(row.log_ratios for row in chosen)
-    present = tuple(
-        name
-        for name, known in (
-            ("log_ratio", log_ratios > 0),
-            ("tokens", layout.tokens is not None),
-            ("behaviour", layout.behaviour is not None and layout.policy is not None),
-        )
-        if known
-    )
-    histogram: LogHistogram | None = None
-    if log_ratios:
-        histogram = aggregates.tail_bins(used, engine)
-    settings = aggregates.GroupSettings(
-        low=min(row.reward_low for row in chosen),
-        high=max(row.reward_high for row in chosen),
-        centre=math.fsum(row.reward_sum for row in chosen) / count,
-        kl_coefficient=options.kl_coefficient or 0.0,
-        log_ratio_centre=(
-            math.fsum(row.log_ratio_sum for row in chosen) / log_ratios if log_ratios else 0.0
-        ),
-        thresholds=thresholds(histogram) if histogram else (0.0, 0.0, 0.0),
-    )
-    groups = engine.keep(aggregates.group_table(used, settings, present))
-    totals = aggregates.group_totals(groups, settings, engine)
-    moments = aggregates.prompt_moments(groups, settings, present, engine)
-    square = math.fsum(row.reward_square for row in chosen) / count
-    deviation = math.sqrt(max(square - settings.centre**2, 0.0))
-    span = settings.high - settings.low
-    share = (settings.centre - settings.low) / span if span > 0 else 0.0
-    dialect = dialect_of(layout.trainer)
-    filtered = build.looks_filtered(totals, share) or (
-        dialect is not None and dialect.filters_groups and totals.several > 0 and totals.equal == 0
-    )
-    standardised = (dialect is not None and dialect.standardises_rewards) or (
-        not totals.two_valued and build.looks_standardised(settings.centre, deviation, totals)
-    )
-    return build.Evidence(
-        totals=totals,
-        settings=settings,
-        moments=moments,
-        histogram=histogram,
-        level=options.level,
-        filtered=filtered,
-        standardised=standardised,
-        kl_asked=bool(options.kl_coefficient),
-    )
-
-
-@dataclass(frozen=True)
-class _Kl:
-    """The KL's estimates, whatever they come from."""
-
-    estimates: tuple[Estimate, ...]
-    warnings: tuple[CalibrationWarning, ...]
-    choices: tuple[Choice, ...]
-
-
-def _kl_estimates(
-    tail: build.TailEvidence | None,
-    tokens: Estimate,
-    log: MetricsLog | None,
-    window: tuple[int, int] | None,
-    options: RolloutOptions,
-) -> _Kl:
-    if tail is not None:
-        return _Kl(tail.estimates, tail.warnings, () if tail.choice is None else (tail.choice,))
-    warnings = [
-        CalibrationWarning(
-            "no-log-ratio",
-            "these rows hold no sequence log-ratio, so that nothing is known of its tail;"
-            f" {build.LOG_IT}",
-        )
-    ]
-    logged = None
-    if options.kl_per_token is not None:
-        estimate = build.kl_per_token_estimate(options.kl_per_token, tokens)
-    elif log is not None and (logged := log.kl(window, options.level, tokens.value)) is not None:
-        estimate, unstable = build.logged_kl_estimate(logged)
-        warnings += unstable
-    else:
-        estimate = build.no_kl_estimate()
-    family = Choice("log_ratio.family", "gaussian", ("log_ratio.kl",))
-    return _Kl((estimate,), tuple(warnings), (family,))
-
-
-def _data_warnings(evidence: build.Evidence) -> list[CalibrationWarning]:
-    totals = evidence.totals
-    prompts = evidence.moments["reward"].clusters
-    found = []
-    if evidence.filtered:
-        found.append(
-            CalibrationWarning(
-                "filtered-groups",
-                "no group has equal rewards, although some would: they were removed before logging,"
-                " which inflates the variance within and shrinks the one between prompts; log all"
-                " groups (Open-Instruct: filter_zero_std_samples false)",
-            )
-        )
-    if totals.least != totals.most:
-        found.append(
-            CalibrationWarning(
-                "dynamic-groups",
-                f"groups have {totals.least} to {totals.most} rollouts: the estimator for group"
-                " sizes that may depend on the prompt is used; groups of one count for nothing",
-            )
-        )
-    if evidence.standardised:
-        found.append(
-            CalibrationWarning(
-                "standardised-rewards",
-                "rewards are standardised (mean 0, standard deviation 1, or each group's mean 0):"
-                " variances and range are not in the reward's own units; log raw rewards",
-            )
-        )
-    if prompts < build.FEW_PROMPTS:
-        found.append(
-            CalibrationWarning(
-                "few-prompts",
-                f"{prompts} prompts: intervals are wide and approximate; use more steps"
-                " (--last-steps) or log more prompts",
-            )
-        )
-    return found

@@ -1,0 +1,168 @@
+"""From aggregates to the estimates of the reward: variances, correlation, groups, range, length."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rlhf_budget.calibrate.estimates import Estimate, Status
+from rlhf_budget.calibrate.moments import mean_of_rows, student_interval
+from rlhf_budget.calibrate.rollouts import variance
+from rlhf_budget.calibrate.rollouts.evidence import LOG_IT, Evidence
+from rlhf_budget.calibrate.rollouts.groups import GroupShare, group_shares
+
+if TYPE_CHECKING:
+    from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
+
+_HARDLY_ANY_PROMPTS = 5
+_GROUPS_AT_AN_END = 3
+
+
+def variance_estimates(evidence: Evidence) -> list[Estimate]:
+    """Return the variances of the bound, and the reward's own where they differ."""
+    reward = _two_variances("bound", "reward", evidence)
+    if not evidence.kl_asked:
+        return reward
+    if "objective" in evidence.moments:
+        own = _two_variances("reward", "reward", evidence)
+        return [*_two_variances("bound", "objective", evidence), *own]
+    note = f"of the reward alone: these logs hold no log-ratio ({LOG_IT})"
+    with_note = [_noted(estimate, note) for estimate in reward]
+    return [*with_note, *_two_variances("reward", "reward", evidence)]
+
+
+def _noted(estimate: Estimate, note: str) -> Estimate:
+    return replace(estimate, note=f"{estimate.note}; {note}" if estimate.note else note)
+
+
+def _two_variances(prefix: str, block: str, evidence: Evidence) -> list[Estimate]:
+    names = (f"{prefix}.prompt_variance", f"{prefix}.rollout_variance")
+    moments = evidence.moments[block]
+    method = _variance_method(evidence)
+    if moments.sums[0] < 2:
+        note = "needs at least two prompts with two rollouts each at one step"
+        return [Estimate.unavailable(name, "reward^2", method, note) for name in names]
+    parts = variance.components(moments, evidence.level)
+    status, doubt = _variance_status(evidence)
+    if parts.between.value == 0 and doubt is None:
+        doubt = "prompt_variance: the estimate was negative and is set to 0"
+    return [
+        Estimate(
+            name,
+            "reward^2",
+            status,
+            part.value,
+            part.standard_error,
+            part.interval if math.isfinite(part.interval[1]) else None,
+            method,
+            parts.groups,
+            doubt,
+            pasted=prefix == "bound",
+        )
+        for name, part in zip(names, (parts.between, parts.within), strict=True)
+    ]
+
+
+def _variance_method(evidence: Evidence) -> str:
+    equal = evidence.totals.least == evidence.totals.most
+    return "random-effects-anova" if equal else "unequal-groups"
+
+
+def _variance_status(evidence: Evidence) -> tuple[Status, str | None]:
+    if evidence.filtered:
+        note = "groups with equal rewards were removed before logging: within is too large"
+        return "unreliable", f"{note}, between too small"
+    if evidence.settings.low == evidence.settings.high:
+        return "unreliable", "all rewards are equal: nothing can be said of their spread"
+    if evidence.moments["reward"].clusters < _HARDLY_ANY_PROMPTS:
+        return "unreliable", f"{evidence.moments['reward'].clusters} prompts are too few"
+    if evidence.standardised:
+        note = "rewards are standardised: in units of the reward's standard deviation, not of the"
+        return "unreliable", f"{note} scenario's reward_range; log raw rewards"
+    return "estimated", None
+
+
+def correlation_estimate(evidence: Evidence) -> Estimate:
+    """Return the intraclass correlation of the reward (not a scenario key)."""
+    name, method = "reward.intraclass_correlation", _variance_method(evidence)
+    moments = evidence.moments["reward"]
+    parts = variance.components(moments, evidence.level) if moments.sums[0] >= 2 else None
+    if parts is None or parts.correlation is None:
+        note = "needs groups of two rollouts, and rewards that differ"
+        return Estimate.unavailable(name, "1", method, note)
+    status, note_ = _variance_status(evidence)
+    part = parts.correlation
+    return Estimate(
+        name,
+        "1",
+        status,
+        part.value,
+        part.standard_error,
+        part.interval,
+        method,
+        parts.groups,
+        note_,
+        pasted=False,
+    )
+
+
+def group_estimates(evidence: Evidence) -> tuple[GroupShare, ...] | None:
+    """Return informative shares; None unless the reward takes two values in unfiltered groups."""
+    moments = evidence.moments["reward"]
+    if not evidence.totals.two_valued or evidence.filtered or moments.sums[0] < 2:
+        return None
+    return group_shares(
+        moments,
+        centre=evidence.settings.centre,
+        low=evidence.settings.low,
+        high=evidence.settings.high,
+        level=evidence.level,
+    )
+
+
+def reward_range_estimate(evidence: Evidence, given: tuple[float, float] | None) -> Estimate:
+    """Return the length of the interval of rewards: given, or what was seen."""
+    name, unit, rows = "objective.reward_range", "reward", evidence.totals.rows
+    low, high = evidence.settings.low, evidence.settings.high
+    if given is not None:
+        outside = low < given[0] or high > given[1]
+        note = f"rewards from {low:g} to {high:g} were seen" if outside else None
+        status: Status = "unreliable" if outside else "estimated"
+        return Estimate(name, unit, status, given[1] - given[0], None, None, "given", rows, note)
+    if low == high:
+        note = "all rewards are equal; give --reward-range LOW HIGH"
+        return Estimate.unavailable(name, unit, "observed", note)
+    seen = f"rewards from {low:g} to {high:g} were seen"
+    ends_are_reached = evidence.totals.two_valued or (
+        min(evidence.totals.at_lowest, evidence.totals.at_highest) >= _GROUPS_AT_AN_END
+    )
+    if ends_are_reached and not evidence.standardised:
+        return Estimate(name, unit, "estimated", high - low, None, None, "observed", rows, seen)
+    note = f"{seen}: the range can be wider; give --reward-range LOW HIGH"
+    return Estimate(name, unit, "unreliable", high - low, None, None, "observed", rows, note)
+
+
+def token_estimate(
+    evidence: Evidence, log: MetricsLog | None, window: tuple[int, int] | None
+) -> Estimate:
+    """Return the mean completion length."""
+    name, unit = "costs.rollout.tokens", "tokens"
+    note = "for costs.gpu; without it the scenario gives costs.rollout as a price"
+    moments = evidence.moments.get("tokens")
+    if moments is not None and moments.sums[0] > 0:
+        value, error, interval = mean_of_rows(moments, evidence.level, 1, 0)
+        rows = round(moments.sums[0])
+        return Estimate(
+            name, unit, "estimated", value, error, interval, "mean", rows, note, pasted=False
+        )
+    logged = log.mean_length(window) if log is not None else None
+    if logged is None:
+        missing = "no completion lengths: give --tokens-field, or --metrics with a mean length"
+        return Estimate.unavailable(name, unit, "mean", missing)
+    mean, spread, steps = logged
+    error_ = spread if math.isfinite(spread) else None
+    around = None if error_ is None else student_interval(mean, error_, steps - 1, evidence.level)
+    return Estimate(
+        name, unit, "estimated", mean, error_, around, "metrics-mean", steps, note, pasted=False
+    )
