@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from rlhf_budget.optimum.certified import Optimum
 
+IMPLAUSIBLE_NATS = 1000.0
+"""No response of a usable policy is further from the reference, in nats."""
 UNSPENT_SHARE = 0.01
 """Share of the budget left over that is worth a word."""
 FEW_SAMPLES = 10
@@ -76,6 +78,25 @@ def _coverage_below_kl(optimum: Optimum) -> Notice | None:
         "came from near the current policy (for new ones say label_policy: current), or if it "
         "was measured on the reward model's features (say coverage_kind: features). Otherwise "
         "raise it.",
+    )
+
+
+def _implausible_kl(optimum: Optimum) -> Notice | None:
+    log_ratio, τ = optimum.scenario.log_ratio, optimum.allocation.clip_threshold
+    if log_ratio is None or optimum.scenario.objective.kl_coefficient == 0.0:
+        return None
+    kl = getattr(log_ratio, "kl", None)
+    kl = float(tail_of(log_ratio).excess(0.0)) if kl is None else float(kl)
+    if max(kl, τ or 0.0) <= IMPLAUSIBLE_NATS:
+        return None
+    what = f"A KL of {kl:,.6g} nats a response"
+    if kl <= IMPLAUSIBLE_NATS:
+        what = f"A clip threshold of {τ:,.6g} nats a response"
+    return Notice(
+        "implausible-kl",
+        f"{what} is beyond any policy that still writes text: the run diverged, or the unit is "
+        "wrong (log_ratio is per whole response, in nats). Plan nothing on it; measure the "
+        "log-ratio on a sound checkpoint (calibrate rollouts).",
     )
 
 
@@ -162,6 +183,7 @@ def _unspent_budget(optimum: Optimum) -> Notice | None:
 
 _CHECKS: tuple[Callable[[Optimum], Notice | None], ...] = (
     _not_proved,
+    _implausible_kl,
     _coverage_below_kl,
     _vacuous,
     _no_kl_estimate,

@@ -8,11 +8,11 @@ narwhals takes is its own engine.
 # ruff: noqa: S608 (names of columns and files are quoted; nothing else comes from the user)
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from rlhf_budget.calibrate.logs.scratch import scratch_folder
 from rlhf_budget.calibrate.logs.sql import (
     DuckDBDialect,
     SparkDialect,
@@ -73,8 +73,8 @@ def open_engine(name: EngineName) -> Iterator[FileEngine]:
         yield SparkEngine()
         return
     _require("duckdb", "calibrate")
-    with tempfile.TemporaryDirectory(prefix="rlhf-budget-") as folder:
-        engine = DuckDBEngine(Path(folder))
+    with scratch_folder() as folder:
+        engine = DuckDBEngine(folder)
         try:
             yield engine
         finally:
