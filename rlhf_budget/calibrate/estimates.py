@@ -23,6 +23,8 @@ WarningCode = Literal[
     "kl-unstable",
     "curve-not-identified",
     "heavy-weights",
+    "steps-unknown",
+    "not-a-reward-model",
 ]
 Fragment = dict[str, Any]
 

@@ -9,7 +9,6 @@ narwhals takes is its own engine.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from rlhf_budget.calibrate.logs.scratch import scratch_folder
@@ -25,6 +24,7 @@ from rlhf_budget.errors import CalibrationError, FileAccessError, MissingExtraEr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import narwhals as nw
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from rlhf_budget.calibrate.logs.dialects import is_metadata
+from rlhf_budget.calibrate.logs.names import evaluation_files
+from rlhf_budget.calibrate.logs.runs import STATE, newest_of_each_run
 from rlhf_budget.errors import FileAccessError
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ _FORMATS: dict[str, Format] = {
     "csv": "csv",
     "parquet": "parquet",
 }
-_EVALUATION = re.compile(r"(^|[^a-z])(val|valid|validation|eval|evaluation)([^a-z]|$)")
 _SNIFFED_RECORDS = 5
 _SNIFFED_LINES = 200
 _SHORTEST_PARQUET = 12
@@ -82,12 +83,14 @@ def find_logs(paths: tuple[str, ...]) -> FileSet:
                     f"{path}: not a log by its name; allowed: .jsonl, .jsonl.gz, .json, .csv,"
                     " .parquet"
                 )
-    metrics = [path for path in named if Path(path).name == "trainer_state.json"]
+    metrics = [path for path in named if Path(path).name == STATE]
     candidates = [path for path in sorted(named, key=_natural) if path not in metrics]
     kept, repeated = _without_repeats(candidates)
+    evaluations = evaluation_files(kept)
     logs, unreadable = [], []
     for path in kept:
-        log, reason = _open_log(path, by_name=named[path])
+        evaluation = path in evaluations
+        log, reason = _open_log(path, by_name=named[path], evaluation=evaluation)
         if log is not None and set(log.columns) == _METRICS_KEYS:
             metrics.append(path)
         elif log is not None:
@@ -204,7 +207,7 @@ def _digest(path: str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _open_log(path: str, *, by_name: bool) -> tuple[LogFile | None, str]:
+def _open_log(path: str, *, by_name: bool, evaluation: bool) -> tuple[LogFile | None, str]:
     """Return the log, or why there is none; files of another kind in a directory have no reason."""
     kind = format_of(Path(path).name)
     try:
@@ -220,7 +223,7 @@ def _open_log(path: str, *, by_name: bool) -> tuple[LogFile | None, str]:
         raise FileAccessError(f"{path}: {error}") from error
     if is_metadata(path, columns):
         return None, ""
-    return LogFile(path, kind, columns, _is_evaluation(path), by_name), ""
+    return LogFile(path, kind, columns, evaluation, by_name), ""
 
 
 def _is_parquet(path: str) -> bool:
@@ -230,11 +233,6 @@ def _is_parquet(path: str) -> bool:
             return False
         stream.seek(-4, 2)
         return start == stream.read(4) == b"PAR1"
-
-
-def _is_evaluation(path: str) -> bool:
-    parts = Path(path).parts[-2:]
-    return any(_EVALUATION.search(part.lower()) for part in parts)
 
 
 def _open_text(path: str) -> IO[str]:
@@ -289,5 +287,17 @@ def _record(line: str) -> dict[str, object]:
 
 
 def _best_metrics(paths: list[str]) -> str | None:
-    """Return the trainer's log nearest to the top: a checkpoint's is an older copy."""
-    return min(paths, key=lambda path: (len(Path(path).parts), path), default=None)
+    """Return the newest log of the run nearest to the top."""
+    if not paths:
+        return None
+    newest = newest_of_each_run(map(Path, paths), _last_step)
+    return str(min(newest.items(), key=lambda entry: (len(entry[0].parts), entry[0]))[1])
+
+
+def _last_step(path: Path) -> tuple[float, int]:
+    """Return the last step and the number of records of a trainer_state.json."""
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return float(state.get("global_step") or 0), len(state.get("log_history") or ())
+    except (OSError, ValueError, AttributeError, TypeError):
+        return 0.0, 0

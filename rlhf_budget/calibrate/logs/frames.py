@@ -57,6 +57,11 @@ def frame_columns(frame: Any) -> tuple[str, ...]:
     return tuple(_lazy(frame).collect_schema().names())
 
 
+def frame_head(frame: Any, rows: int) -> list[dict[str, Any]]:
+    """Return the first rows of any frame."""
+    return FrameEngine().fetch(_lazy(frame).head(rows))
+
+
 def normalised_frame(frame: Any, layout: Layout) -> nw.LazyFrame[Any]:
     """Return a frame in the columns of ``fields.COLUMNS``.
 

@@ -27,10 +27,12 @@ _YOUNG = 24 * 3600
 def scratch_folder() -> Iterator[Path]:
     """Make a folder, after those of processes that died without clearing theirs are removed."""
     _remove_abandoned(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
-        with (Path(name) / _LOCK).open("wb") as lock:
-            _locked(lock.fileno())
-            yield Path(name)
+    with (
+        tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name,
+        (Path(name) / _LOCK).open("wb") as lock,
+    ):
+        _locked(lock.fileno())
+        yield Path(name)
 
 
 def _remove_abandoned(where: Path) -> None:

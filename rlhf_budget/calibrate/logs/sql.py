@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from rlhf_budget.calibrate.logs.fields import STEP_IN_FILE_NAME
+from rlhf_budget.calibrate.logs.names import NAMED_STEP, ONLY_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +23,6 @@ LARGEST_NUMBER = 1e70
 """Larger rewards and log-ratios count as infinite: their fourth powers would be."""
 _LARGEST_RECORD = 64 << 20
 """Longest JSON record that is read, in bytes."""
-_STEP_IN_NAME = "step_?([0-9]+)"
 
 
 class SqlDialect(Protocol):
@@ -230,7 +229,7 @@ def normalised(
     return f"""
         SELECT {outcome} AS reason, step, prompt, reward,
                CASE WHEN {finite} THEN NULL ELSE log_ratio_raw END AS log_ratio,
-               tokens, behaviour, fingerprint, rollout, output_index
+               tokens, behaviour, fingerprint, rollout, output_index, file_name
                {"".join(f", reward_{i}, reward_null_{i}" for i in range(len(rewards)))}
         FROM (SELECT {_step(layout, columns)} AS step, {_prompt(layout, columns)} AS prompt,
                      CAST({total} AS DOUBLE) AS reward, ({has_reward}) AS has_reward, malformed,
@@ -239,7 +238,7 @@ def normalised(
                      {_behaviour(layout, columns)} AS behaviour,
                      {_fingerprint(layout, columns, dialect)} AS fingerprint,
                      {_rollout(layout, columns)} AS rollout,
-                     {_output(layout, columns)} AS output_index{each}
+                     {_output(layout, columns)} AS output_index, file_name{each}
               FROM {source}) AS parsed"""
 
 
@@ -255,8 +254,10 @@ def _reason(layout: Layout, *, evaluation: bool) -> str:
 def _step(layout: Layout, columns: Columns) -> str:
     if layout.step is None:
         return "CAST(NULL AS BIGINT)"
-    if layout.step.name == STEP_IN_FILE_NAME:
-        return f"TRY_CAST(regexp_extract(file_name, '{_STEP_IN_NAME}', 1) AS BIGINT)"
+    if layout.step.kind == "path":
+        name = f"lower(split_part(file_name, '/', {-1 - layout.step.inner[0]}))"
+        tried = [f"nullif(regexp_extract({name}, '{p}', 1), '')" for p in (NAMED_STEP, ONLY_NUMBER)]
+        return f"TRY_CAST(coalesce({', '.join(tried)}) AS BIGINT)"
     return f"TRY_CAST({columns.number(layout.step)} AS BIGINT)"
 
 

@@ -25,7 +25,7 @@ TABLE_SUFFIXES = (".csv", ".json", ".jsonl", ".jsonl.gz", ".parquet")
 """Endings of the names of files that :func:`read_table` reads."""
 
 
-def read_table(path: Path) -> tuple[list[Row], int]:
+def read_table(path: Path, *, limit: int | None = None) -> tuple[list[Row], int]:
     """Read a table, one mapping a row.
 
     Parameters
@@ -33,6 +33,8 @@ def read_table(path: Path) -> tuple[list[Row], int]:
     path
         A ``.csv`` with a header, ``.jsonl``, ``.jsonl.gz``, ``.json`` (an object or a list of
         objects), or ``.parquet``.
+    limit
+        Read the first rows only.
 
     Returns
     -------
@@ -52,7 +54,8 @@ def read_table(path: Path) -> tuple[list[Row], int]:
         Without the extra ``calibrate``.
     """
     with _opened(path) as relation:
-        names, records = relation.columns, relation.fetchall()
+        names = relation.columns
+        records = (relation if limit is None else relation.limit(limit)).fetchall()
     if not records:
         raise CalibrationError(f"{path}: no usable row: the file holds none")
     if format_of(path.name) in {"csv", "parquet"}:

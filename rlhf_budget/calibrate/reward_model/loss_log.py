@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.calibrate.estimates import Skip, Source
 from rlhf_budget.calibrate.logs.files import find_tables
+from rlhf_budget.calibrate.logs.runs import STATE, newest_of_each_run
 from rlhf_budget.calibrate.logs.tables import (
     Row,
     find_field,
@@ -31,7 +32,6 @@ LOSS_FIELDS = ("loss", "eval_loss", "val_loss", "validation_loss", "test_loss", 
 ACCURACY_FIELDS = ("accuracy", "eval_accuracy", "val_accuracy", "validation_accuracy")
 """Columns, and values of a column ``metric``, recognised as accuracies."""
 
-_STATE = "trainer_state.json"
 _BROKEN = ("malformed-row", "unusable-loss", "unusable-labels")
 
 
@@ -93,9 +93,9 @@ def read_losses(
     FileAccessError
         If a file cannot be read.
     """
-    files = find_tables(paths, (_STATE,))
+    files = find_tables(paths, (STATE,))
     states, tables = _divide(files)
-    states, prefixes = _longest_of_each_run(states)
+    states, prefixes = _newest_of_each_run(states)
     parts = [
         _state_part(file, state, labels_per_step, alone=len(states) == 1)
         for file, state in states.items()
@@ -113,7 +113,7 @@ def read_losses(
     if not log.points and not log.accuracies:
         raise CalibrationError(
             f"{', '.join(map(str, files))}: no evaluation loss; evaluate while training "
-            f"(TRL: eval_strategy='steps'), so that {_STATE} holds eval_loss"
+            f"(TRL: eval_strategy='steps'), so that {STATE} holds eval_loss"
         )
     return log
 
@@ -130,16 +130,9 @@ def _divide(files: tuple[Path, ...]) -> tuple[dict[Path, Row], dict[Path, tuple[
     return states, tables
 
 
-def _longest_of_each_run(states: dict[Path, Row]) -> tuple[dict[Path, Row], int]:
+def _newest_of_each_run(states: dict[Path, Row]) -> tuple[dict[Path, Row], int]:
     """Keep one log a run, and count the evaluations in the logs that are its beginnings."""
-    longest: dict[Path, Path] = {}
-    for file, state in states.items():
-        folder = file.resolve().parent
-        run = folder.parent if folder.name.startswith("checkpoint-") else folder
-        best = longest.get(run)
-        if best is None or _last_step(state) > _last_step(states[best]):
-            longest[run] = file
-    kept = set(longest.values())
+    kept = set(newest_of_each_run(states, lambda file: _last_step(states[file])).values())
     left_out = sum(len(_evaluations(state)) for file, state in states.items() if file not in kept)
     return {file: state for file, state in states.items() if file in kept}, left_out
 

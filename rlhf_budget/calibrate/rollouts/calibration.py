@@ -127,8 +127,14 @@ def rollouts(
     MissingExtraError
         If narwhals is not installed.
     """
-    from rlhf_budget.calibrate.logs.frames import FrameEngine, frame_columns, normalised_frame
+    from rlhf_budget.calibrate.logs.frames import (
+        FrameEngine,
+        frame_columns,
+        frame_head,
+        normalised_frame,
+    )
     from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
+    from rlhf_budget.calibrate.logs.unnoticed import SAMPLE, unnoticed_step
 
     names = FieldNames(
         prompt_field,
@@ -143,9 +149,12 @@ def rollouts(
     options = RolloutOptions(last_steps, kl_coefficient, kl_per_token, reward_range, level, strict)
     layout = resolve_layout(frame_columns(frame), None, names)
     rows = normalised_frame(frame, layout)
+    doubt = None if layout.step is not None else unnoticed_step(frame_head(frame, SAMPLE), layout)
     log = None if metrics is None else read_metrics(metrics)
     source = Source(fields=layout.names())
-    return calibrate(rows, layout, FrameEngine(), options, source=source, log=log)
+    return calibrate(
+        rows, layout, FrameEngine(), options, source=source, log=log, steps_unknown=doubt
+    )
 
 
 def rollouts_from_files(
@@ -202,6 +211,7 @@ def rollouts_from_files(
             log=found.log,
             evaluation=found.evaluation_steps,
             warnings=found.warnings,
+            steps_unknown=found.steps_unknown,
         )
 
 
@@ -215,6 +225,7 @@ def calibrate(
     log: MetricsLog | None = None,
     evaluation: tuple[int, ...] = (),
     warnings: tuple[CalibrationWarning, ...] = (),
+    steps_unknown: str | None = None,
 ) -> RolloutConstants:
     """Run the aggregates on normalised rows and turn them into constants.
 
@@ -236,11 +247,13 @@ def calibrate(
         Steps that hold evaluation rows.
     warnings
         What reading the files already said.
+    steps_unknown
+        Why several policies may be pooled; None where nothing says so.
     """
     table = step_table(rows, engine)
     selection = select_steps(table, options.last_steps, evaluation, strict=options.strict)
     used = _rows_of(rows, selection)
-    evidence = gather_evidence(used, selection, layout, engine, options)
+    evidence = gather_evidence(used, selection, layout, engine, options, steps_unknown)
     window = None
     if selection.first is not None and selection.last is not None:
         window = (selection.first, selection.last)

@@ -39,6 +39,8 @@ class Evidence:
     standardised: bool
     kl_asked: bool
     """Whether a KL coefficient was given."""
+    steps_unknown: str | None = None
+    """Why several policies may be pooled; None where nothing says so."""
 
 
 def gather_evidence(
@@ -47,6 +49,7 @@ def gather_evidence(
     layout: Layout,
     engine: Engine,
     options: RolloutOptions,
+    steps_unknown: str | None = None,
 ) -> Evidence:
     """Run the aggregates on the rows of the steps to use."""
     chosen = selection.rows
@@ -97,6 +100,7 @@ def gather_evidence(
         filtered=filtered,
         standardised=standardised,
         kl_asked=bool(options.kl_coefficient),
+        steps_unknown=steps_unknown,
     )
 
 
@@ -105,6 +109,8 @@ def data_warnings(evidence: Evidence) -> list[CalibrationWarning]:
     totals = evidence.totals
     prompts = evidence.moments["reward"].clusters
     found = []
+    if evidence.steps_unknown is not None:
+        found.append(CalibrationWarning("steps-unknown", evidence.steps_unknown))
     if evidence.filtered:
         found.append(
             CalibrationWarning(

@@ -73,6 +73,8 @@ def _variance_status(evidence: Evidence) -> tuple[Status, str | None]:
     if evidence.filtered:
         note = "groups with equal rewards were removed before logging: within is too large"
         return "unreliable", f"{note}, between too small"
+    if evidence.steps_unknown is not None:
+        return "unreliable", f"several policies may be pooled: {evidence.steps_unknown}"
     if evidence.settings.low == evidence.settings.high:
         return "unreliable", "all rewards are equal: nothing can be said of their spread"
     if evidence.moments["reward"].clusters < _HARDLY_ANY_PROMPTS:
