@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from rlhf_budget.calibrate.agreement.calibration import (
+    AgreementConstants,
+    agreement,
+    agreement_from_files,
+    read_agreement,
+)
 from rlhf_budget.calibrate.costs.calibration import CostConstants, PastRun, costs
 from rlhf_budget.calibrate.costs.run_log import read_runs
 from rlhf_budget.calibrate.coverage.calibration import coverage
@@ -20,6 +26,7 @@ from rlhf_budget.calibrate.rollouts.calibration import (
 )
 
 __all__ = [
+    "AgreementConstants",
     "Calibration",
     "CostConstants",
     "CoverageConstants",
@@ -31,10 +38,13 @@ __all__ = [
     "RolloutOptions",
     "ScenarioEdit",
     "Source",
+    "agreement",
+    "agreement_from_files",
     "costs",
     "coverage",
     "describe_sources",
     "edit_scenario",
+    "read_agreement",
     "read_features",
     "read_logprobs",
     "read_losses",

@@ -25,6 +25,8 @@ WarningCode = Literal[
     "heavy-weights",
     "steps-unknown",
     "not-a-reward-model",
+    "log-alone",
+    "few-pairs",
 ]
 Fragment = dict[str, Any]
 
@@ -252,7 +254,7 @@ class Calibration:
         )
 
     def parts(self) -> dict[str, Any]:
-        """Return what a subclass adds to JSON among ``tail``, ``groups`` and ``curve``."""
+        """Return what a subclass adds to JSON: ``tail``, ``groups``, ``curve``, ``agreement``."""
         return {}
 
     def to_dict(self, *, include_unreliable: bool = False) -> dict[str, Any]:
@@ -270,6 +272,7 @@ class Calibration:
             "tail": None,
             "groups": None,
             "curve": None,
+            "agreement": None,
             **self.parts(),
             "fragment": self.fragment(include_unreliable=include_unreliable),
         }

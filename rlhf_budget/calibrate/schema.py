@@ -50,8 +50,10 @@ def calibrate_schema() -> Schema:
                 "tail": _nullable(_tail()),
                 "groups": _nullable(_list(_group())),
                 "curve": _nullable(_curve()),
+                "agreement": _nullable(_agreement()),
                 "fragment": {"type": "object"},
-            }
+            },
+            optional=("agreement",),
         ),
     }
 
@@ -120,6 +122,10 @@ def _group() -> Schema:
             "rollouts_per_informative_group": _nullable(_NUMBER),
         }
     )
+
+
+def _agreement() -> Schema:
+    return _object(dict.fromkeys(("pairs", "repeated", "prompts", "votes", "ties"), _COUNT))
 
 
 def _curve() -> Schema:

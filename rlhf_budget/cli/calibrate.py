@@ -11,6 +11,7 @@ from rlhf_budget.calibrate.logs.dialects import TRAINERS
 from rlhf_budget.cli import (
     calibrate_output,
 )
+from rlhf_budget.cli.calibrate_agreement import agreement
 from rlhf_budget.cli.calibrate_costs import costs
 from rlhf_budget.cli.calibrate_coverage import coverage
 from rlhf_budget.cli.calibrate_reward_model import reward_model
@@ -68,7 +69,18 @@ def rollouts(
     ] = "20%",
     metrics: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="The trainer's own log: trainer_state.json or JSONL."),
+        typer.Option(
+            metavar="FILE",
+            help="The trainer's own log: trainer_state.json, JSONL, a console's text, W&B's"
+            " history, TensorBoard's events, trackio's project.",
+        ),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which run of a log that holds several.")
+    ] = None,
+    rollouts_per_prompt: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="The run's rollouts per prompt, for a log alone."),
     ] = None,
     kl_per_token: Annotated[
         float | None, typer.Option(metavar="X", help="KL per token, nats, where rows hold none.")
@@ -91,7 +103,7 @@ def rollouts(
     """Variances, informative groups and the log-ratio from rollout logs.
 
     Reads .jsonl, .jsonl.gz, .json, .csv and .parquet of TRL, verl, OpenRLHF, Open-Instruct,
-    NeMo-RL, or any with the fields named.
+    NeMo-RL, or any with the fields named. A trainer's log alone gives what it holds.
     """
     from rlhf_budget.calibrate import FieldNames, RolloutOptions, rollouts_from_files
 
@@ -109,8 +121,15 @@ def rollouts(
             step=step_field,
         ),
         metrics=metrics,
+        run=run,
         options=RolloutOptions(
-            last_steps, kl_coefficient, kl_per_token, reward_range, level, strict
+            last_steps,
+            kl_coefficient,
+            kl_per_token,
+            reward_range,
+            level,
+            strict,
+            rollouts_per_prompt,
         ),
         engine=engine.value,
     )
@@ -165,12 +184,11 @@ def _rollout_sections(found: RolloutConstants) -> tuple[Section, ...]:
     return tuple(sections)
 
 
-for _name, _command, _with_plot in (
-    ("reward-model", reward_model, True),
-    ("coverage", coverage, False),
-    ("costs", costs, False),
-    ("rollouts", rollouts, True),
+for _name, _command, _without in (
+    ("reward-model", reward_model, ()),
+    ("coverage", coverage, ("plot",)),
+    ("costs", costs, ("plot",)),
+    ("agreement", agreement, ("plot", "include_unreliable", "into", "yes")),
+    ("rollouts", rollouts, ()),
 ):
-    calibrate_app.command(_name)(
-        calibrate_output.calibration_command(_command, with_plot=_with_plot)
-    )
+    calibrate_app.command(_name)(calibrate_output.calibration_command(_command, _without))

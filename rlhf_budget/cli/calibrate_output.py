@@ -89,7 +89,7 @@ class Found:
 
 
 def calibration_command(
-    function: Callable[..., Found], *, with_plot: bool = False
+    function: Callable[..., Found], without: tuple[str, ...] = ()
 ) -> Callable[..., None]:
     """Return a command that has the options of every calibration beside a function's own.
 
@@ -100,12 +100,14 @@ def calibration_command(
     ----------
     function
         The calibration. Where a parameter is named like a shared option, it is given that.
-    with_plot
-        Whether there is a fit to draw.
+    without
+        Shared options that it does not have.
     """
-    shared = dict(inspect.signature(_shared, eval_str=True).parameters)
-    if not with_plot:
-        del shared["plot"]
+    shared = {
+        name: parameter
+        for name, parameter in inspect.signature(_shared, eval_str=True).parameters.items()
+        if name not in without
+    }
     given = inspect.signature(function, eval_str=True).parameters
     wanted = [name for name in given if name in shared]
 
@@ -113,8 +115,8 @@ def calibration_command(
     def command(**values: Any) -> None:
         settings = {name: values.pop(name) for name in shared}
         found = function(**values, **{name: settings[name] for name in wanted})
-        quiet, into = settings["quiet"], settings["into"]
-        unreliable = settings["include_unreliable"]
+        quiet, into = settings["quiet"], settings.get("into")
+        unreliable = settings.get("include_unreliable", False)
         draw(found.calibration, settings.get("plot"), quiet=quiet)
         edit = None if into is None else _prepared(found.calibration, into, unreliable=unreliable)
         _print(

@@ -36,8 +36,12 @@ def reward_model(
         typer.Option(metavar="N", help="Labels in one optimiser step, over all devices."),
     ] = None,
     agreement: Annotated[
-        float | None,
-        typer.Option(metavar="A", help="Share of pairs on which two independent annotators agree."),
+        str | None,
+        typer.Option(
+            metavar="A",
+            help="Share of pairs on which two independent annotators agree, or a preference set"
+            " with repeated votes that tells it.",
+        ),
     ] = None,
     logit_scale: Annotated[
         float, typer.Option(metavar="S", help="Logits of a preference per unit of reward.")
@@ -57,9 +61,10 @@ def reward_model(
     """How a reward model's error falls with labels, from its evaluation losses.
 
     Reads tables of labels and losses, and Hugging Face's trainer_state.json: one file gives its
-    evaluations, several give one point each, a directory is searched for them.
+    evaluations, several give one point each, a directory is searched for them. Preference pairs
+    with score_chosen and score_rejected give the loss at their number of labels.
     """
-    from rlhf_budget.calibrate import read_losses
+    from rlhf_budget.calibrate import read_agreement, read_losses
     from rlhf_budget.calibrate import reward_model as calibrate_reward_model
 
     log = read_losses(
@@ -71,7 +76,7 @@ def reward_model(
     )
     found = calibrate_reward_model(
         log,
-        agreement=agreement,
+        agreement=None if agreement is None else read_agreement(agreement),
         logit_scale=logit_scale,
         curvature=curvature.value,
         reward_range=reward_range,

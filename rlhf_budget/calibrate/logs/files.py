@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
-from rlhf_budget.calibrate.logs.dialects import is_metadata
+from rlhf_budget.calibrate.logs.dialects import is_metadata, layout_of, recognise
+from rlhf_budget.calibrate.logs.metrics.records import is_training_log
+from rlhf_budget.calibrate.logs.metrics.tensorboard import is_event_file
 from rlhf_budget.calibrate.logs.names import evaluation_files
 from rlhf_budget.calibrate.logs.runs import STATE, newest_of_each_run
 from rlhf_budget.errors import FileAccessError
@@ -32,6 +34,8 @@ _FORMATS: dict[str, Format] = {
 _SNIFFED_RECORDS = 5
 _SNIFFED_LINES = 200
 _SHORTEST_PARQUET = 12
+_HEAD = 1 << 20
+_LOG_SUFFIXES = frozenset({".log", ".txt", ".out", ".err", ".db", ".sqlite", ".sqlite3"})
 _METRICS_KEYS = {"step", "data"}
 
 
@@ -98,6 +102,35 @@ def find_logs(paths: tuple[str, ...]) -> FileSet:
         elif reason:
             unreadable.append((path, reason))
     return FileSet(tuple(logs), _best_metrics(metrics), tuple(repeated), tuple(unreadable))
+
+
+def is_training_log_file(path: str) -> bool:
+    """Return whether a path is a trainer's own log and no table of rollouts, by its first records.
+
+    A console's text, TensorBoard's events and trackio's project count as logs by their names:
+    reading them tells.
+
+    Raises
+    ------
+    FileAccessError
+        If the file cannot be read.
+    """
+    place = Path(path)
+    if place.is_dir():
+        inside = [file for file in place.rglob("*") if file.is_file()]
+        return any(map(is_event_file, inside)) and not any(format_of(file.name) for file in inside)
+    kind = format_of(place.name)
+    if not place.is_file():
+        return False
+    if kind is None:
+        return place.suffix.lower() in _LOG_SUFFIXES or is_event_file(place)
+    if kind == "json" and _holds_history(path):
+        return True
+    log, _ = _open_log(path, by_name=True, evaluation=False)
+    if log is None:
+        return False
+    keys = _parquet_columns(path) if kind == "parquet" else log.columns
+    return is_training_log(keys) and layout_of(keys, recognise(keys)).prompt is None
 
 
 def expand(path: str, *, endings: tuple[str, ...] | None = None) -> list[tuple[str, bool]]:
@@ -235,6 +268,21 @@ def _is_parquet(path: str) -> bool:
         return start == stream.read(4) == b"PAR1"
 
 
+def _parquet_columns(path: str) -> frozenset[str]:
+    try:
+        import duckdb
+    except ImportError:
+        return frozenset()
+    with duckdb.connect() as connection:
+        return frozenset(connection.read_parquet(glob.escape(path)).columns)
+
+
+def _holds_history(path: str) -> bool:
+    """Return whether a JSON file is Hugging Face's trainer_state, under whatever name."""
+    with _open_text(path) as stream:
+        return '"log_history"' in stream.read(_HEAD)
+
+
 def _open_text(path: str) -> IO[str]:
     if path.lower().endswith(".gz"):
         return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace")
@@ -270,7 +318,7 @@ def _array_keys(path: str) -> frozenset[str]:
     """Read the first object of an array without reading the array."""
     decoder = json.JSONDecoder()
     with _open_text(path) as stream:
-        text = stream.read(1 << 20)
+        text = stream.read(_HEAD)
     try:
         first, _ = decoder.raw_decode(text[text.index("{") :])
     except ValueError:

@@ -85,7 +85,7 @@ def select_steps(
     counts["repeated-batch"] += _rows(repeated)
     if not first_seen:
         raise CalibrationError("no usable row: every step holds evaluation rows")
-    chosen = first_seen[-_how_many(last_steps, len(first_seen)) :]
+    chosen = first_seen[-how_many(last_steps, len(first_seen)) :]
     counts["earlier-step"] += _rows(first_seen) - _rows(chosen)
     steps = [row.step for row in chosen if row.step is not None]
     away = [*evaluation, *(row.step for row in repeated if row.step is not None)]
@@ -134,7 +134,14 @@ def _same_batch(row: StepRow, other: StepRow) -> bool:
     )
 
 
-def _how_many(last_steps: str, available: int) -> int:
+def how_many(last_steps: str, available: int) -> int:
+    """Return the number of steps that a share such as ``20%``, or a number, stands for.
+
+    Raises
+    ------
+    CalibrationError
+        If it is neither.
+    """
     text = last_steps.strip()
     try:
         number = float(text.removesuffix("%"))

@@ -57,7 +57,7 @@ def open_source(
     paths: Sequence[str],
     trainer: str | None,
     names: FieldNames,
-    metrics: str | None,
+    log: MetricsLog | None,
     engine: FileEngine,
     *,
     strict: bool,
@@ -77,8 +77,8 @@ def open_source(
     if strict and files.unreadable:
         path, reason = files.unreadable[0]
         raise LogError(f"--strict: {path}: {reason}")
-    log_path = metrics or files.metrics
-    log = None if log_path is None else read_metrics(log_path)
+    if log is None and files.metrics is not None:
+        log = read_metrics(files.metrics)
     logs, types = _with_columns(files, engine)
     dialect, logs = _one_trainer(logs, trainer)
     if not logs:

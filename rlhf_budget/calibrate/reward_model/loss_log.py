@@ -19,6 +19,12 @@ from rlhf_budget.calibrate.logs.tables import (
     number,
     read_table,
 )
+from rlhf_budget.calibrate.reward_model.scored_pairs import (
+    pair_loss,
+    require_logits,
+    require_scores,
+    score_columns,
+)
 from rlhf_budget.errors import CalibrationError, LogError
 
 if TYPE_CHECKING:
@@ -58,6 +64,8 @@ class _Part:
     fields: tuple[tuple[str, str | None], ...]
     accuracies: int = 0
     from_run: bool = False
+    pairs: int = 0
+    """Scored preference pairs behind the points; 0 where each row is a point."""
 
 
 def read_losses(
@@ -76,7 +84,8 @@ def read_losses(
         Tables (``.csv``, ``.jsonl``, ``.json``, ``.parquet``) with a column of labels and one of
         losses, ``trainer_state.json`` files, patterns, or directories, which are searched for
         ``trainer_state.json``. One log gives its evaluations, several give one point each: the
-        run's labels and its lowest loss.
+        run's labels and its lowest loss. Tables of preference pairs with a reward model's scores
+        of both responses give its loss at their column of labels, or at their number of pairs.
     labels_field, loss_field
         Columns of a table, where they are not recognised.
     labels_per_step
@@ -227,6 +236,10 @@ def _table_part(
     loss_field: str | None,
     labels_per_step: float | None,
 ) -> _Part:
+    scores = score_columns(rows) if loss_field is None else None
+    if scores is not None and find_field(rows, LOSS_FIELDS) is None:
+        return _scored_part(file, rows, scores, labels_field)
+    require_scores(file, rows)
     columns = _Columns.of(file, rows, labels_field, loss_field, labels_per_step)
     points: list[tuple[float, float]] = []
     skips = ["malformed-row"] * broken
@@ -239,6 +252,26 @@ def _table_part(
     fields = (("labels", columns.labels), ("loss", columns.loss))
     accuracies = skips.count("accuracy-without-loss")
     return _Part(tuple(points), tuple(skips), fields, accuracies)
+
+
+def _scored_part(
+    file: Path, rows: list[Row], scores: tuple[str, str], labels_field: str | None
+) -> _Part:
+    """Return one point a number of labels: the pairs' own, or as many as the file has pairs."""
+    require_logits(file, rows, scores)
+    labels = find_field(rows, (labels_field,) if labels_field else LABELS_FIELDS)
+    losses: dict[float, list[float]] = {}
+    skips: list[str] = []
+    for row in rows:
+        loss = pair_loss(row, scores)
+        count = float(len(rows)) if labels is None else number(row.get(labels))
+        if loss is None or count is None or count <= 0.0:
+            skips.append("unusable-loss" if loss is None else "unusable-labels")
+        else:
+            losses.setdefault(count, []).append(loss)
+    points = tuple((count, sum(found) / len(found)) for count, found in sorted(losses.items()))
+    fields = (("labels", labels or "(pairs in the file)"), ("loss", " - ".join(scores)))
+    return _Part(points, tuple(skips), fields, pairs=len(rows) - len(skips))
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,12 +343,13 @@ def _joined(files: tuple[Path, ...], parts: Iterable[_Part], prefixes: int) -> L
     reasons += ["earlier-checkpoint"] * prefixes
     points = tuple(sorted(point for part in parts for point in part.points))
     runs = [part for part in parts if part.from_run]
+    used = sum(part.pairs or len(part.points) for part in parts)
     source = Source(
         files=tuple(str(file) for file in files),
         trainer="trl" if runs and len(runs) == len(parts) else None,
         fields=parts[0].fields,
-        rows_read=len(points) + len(reasons),
-        rows_used=len(points),
+        rows_read=used + len(reasons),
+        rows_used=used,
         skipped=tuple(Skip(r, reasons.count(r)) for r in sorted(set(reasons))),
     )
     accuracies = sum(part.accuracies for part in parts)

@@ -68,6 +68,8 @@ class RolloutOptions:
     """Level of the intervals."""
     strict: bool = False
     """Whether a row that cannot be used is an error."""
+    rollouts_per_prompt: int | None = None
+    """The run's K, for the groups of a trainer's log alone."""
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
@@ -76,6 +78,8 @@ class RolloutOptions:
             raise CalibrationError("--kl-coefficient: allowed: a number of at least 0")
         if self.kl_per_token is not None and not 0 < self.kl_per_token < math.inf:
             raise CalibrationError("--kl-per-token: allowed: a number above 0")
+        if self.rollouts_per_prompt is not None and self.rollouts_per_prompt < 2:
+            raise CalibrationError("--rollouts-per-prompt: allowed: a number of at least 2")
         if self.reward_range is not None and not self.reward_range[0] < self.reward_range[1]:
             raise CalibrationError("--reward-range: allowed: LOW HIGH with LOW below HIGH")
 
@@ -163,6 +167,7 @@ def rollouts_from_files(
     trainer: str | None = None,
     fields: FieldNames | None = None,
     metrics: str | None = None,
+    run: str | None = None,
     options: RolloutOptions | None = None,
     engine: EngineName = "duckdb",
 ) -> RolloutConstants:
@@ -177,7 +182,10 @@ def rollouts_from_files(
     fields
         Field names given by hand.
     metrics
-        The trainer's own log; one found in a directory serves where None.
+        The trainer's own log; one found in a directory serves where None. A log as the only path
+        is enough for what it holds.
+    run
+        Which run of a log that holds several.
     options
         How to calibrate.
     engine
@@ -195,12 +203,18 @@ def rollouts_from_files(
         If the engine's packages are not installed.
     """
     from rlhf_budget.calibrate.logs.engine import open_engine
+    from rlhf_budget.calibrate.logs.files import is_training_log_file
+    from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
     from rlhf_budget.calibrate.logs.source import open_source
+    from rlhf_budget.calibrate.rollouts.log_alone import calibrate_log
 
     options = options or RolloutOptions()
+    if len(paths) == 1 and is_training_log_file(paths[0]):
+        return calibrate_log(read_metrics(paths[0], run), options)
+    log = None if metrics is None else read_metrics(metrics, run)
     with open_engine(engine) as opened:
         found = open_source(
-            paths, trainer, fields or FieldNames(), metrics, opened, strict=options.strict
+            paths, trainer, fields or FieldNames(), log, opened, strict=options.strict
         )
         return calibrate(
             found.rows,
@@ -250,6 +264,8 @@ def calibrate(
     steps_unknown
         Why several policies may be pooled; None where nothing says so.
     """
+    if log is not None and log.ordered:
+        log = log.last(options.last_steps)
     table = step_table(rows, engine)
     selection = select_steps(table, options.last_steps, evaluation, strict=options.strict)
     used = _rows_of(rows, selection)

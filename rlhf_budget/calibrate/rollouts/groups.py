@@ -77,6 +77,37 @@ def informative_share(mean: float, correlation: float, rollouts_per_prompt: int)
     return min(1.0, max(0.0, 1 - all_high - all_low))
 
 
+def correlation_of(mean: float, share: float, rollouts_per_prompt: int) -> float | None:
+    """Return the intraclass correlation at which a share of groups is informative.
+
+    Parameters
+    ----------
+    mean
+        Share p of the higher reward.
+    share
+        Informative share; it falls from that of independent rollouts to 0 as rollouts of one
+        prompt become alike. A larger one counts as independent.
+    rollouts_per_prompt
+        Group size K, at least 2.
+
+    Returns
+    -------
+    float or None
+        ρ in [0, 1]; None where the mean is not strictly between 0 and 1.
+    """
+    from scipy.optimize import brentq
+
+    if not 0 < mean < 1:
+        return None
+    if share >= informative_share(mean, 0.0, rollouts_per_prompt):
+        return 0.0
+    if share <= 0:
+        return 1.0
+    return float(
+        brentq(lambda rho: informative_share(mean, rho, rollouts_per_prompt) - share, 0.0, 1.0)
+    )
+
+
 def group_shares(
     moments: Moments,
     *,

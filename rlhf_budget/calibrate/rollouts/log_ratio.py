@@ -30,12 +30,15 @@ _NATS = "nats per sequence"
 
 
 @dataclass(frozen=True)
-class _Kl:
+class KlEvidence:
     """The KL's estimates, whatever they come from."""
 
     estimates: tuple[Estimate, ...]
+    """``log_ratio.kl`` and, from rows, the tail's fields."""
     warnings: tuple[CalibrationWarning, ...]
+    """What the reader must act on."""
     choices: tuple[Choice, ...]
+    """The family that goes with them."""
 
 
 def kl_estimates(
@@ -44,10 +47,12 @@ def kl_estimates(
     log: MetricsLog | None,
     window: tuple[int, int] | None,
     options: RolloutOptions,
-) -> _Kl:
-    """Return the KL's estimates, from the rows, from a given KL per token or from a log."""
+) -> KlEvidence:
+    """Return the KL by the best that there is: rows, a KL per token given, the trainer's log."""
     if tail is not None:
-        return _Kl(tail.estimates, tail.warnings, () if tail.choice is None else (tail.choice,))
+        return KlEvidence(
+            tail.estimates, tail.warnings, () if tail.choice is None else (tail.choice,)
+        )
     warnings = [
         CalibrationWarning(
             "no-log-ratio",
@@ -64,7 +69,7 @@ def kl_estimates(
     else:
         estimate = no_kl_estimate()
     family = Choice("log_ratio.family", "gaussian", ("log_ratio.kl",))
-    return _Kl((estimate,), tuple(warnings), (family,))
+    return KlEvidence((estimate,), tuple(warnings), (family,))
 
 
 @dataclass(frozen=True)

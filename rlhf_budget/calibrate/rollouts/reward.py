@@ -13,10 +13,11 @@ from rlhf_budget.calibrate.rollouts.evidence import LOG_IT, Evidence
 from rlhf_budget.calibrate.rollouts.groups import GroupShare, group_shares
 
 if TYPE_CHECKING:
-    from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
+    from rlhf_budget.calibrate.logs.metrics.log import LoggedMean, MetricsLog
 
 _HARDLY_ANY_PROMPTS = 5
 _GROUPS_AT_AN_END = 3
+_TOKENS_ARE_FOR = "for costs.gpu; without it the scenario gives costs.rollout as a price"
 
 
 def variance_estimates(evidence: Evidence) -> list[Estimate]:
@@ -149,22 +150,57 @@ def token_estimate(
     evidence: Evidence, log: MetricsLog | None, window: tuple[int, int] | None
 ) -> Estimate:
     """Return the mean completion length."""
-    name, unit = "costs.rollout.tokens", "tokens"
-    note = "for costs.gpu; without it the scenario gives costs.rollout as a price"
     moments = evidence.moments.get("tokens")
-    if moments is not None and moments.sums[0] > 0:
-        value, error, interval = mean_of_rows(moments, evidence.level, 1, 0)
-        rows = round(moments.sums[0])
-        return Estimate(
-            name, unit, "estimated", value, error, interval, "mean", rows, note, pasted=False
-        )
-    logged = log.mean_length(window) if log is not None else None
+    if moments is None or not moments.sums[0] > 0:
+        return logged_token_estimate(log, window, evidence.level)
+    value, error, interval = mean_of_rows(moments, evidence.level, 1, 0)
+    rows = round(moments.sums[0])
+    name, unit = "costs.rollout.tokens", "tokens"
+    return Estimate(
+        name,
+        unit,
+        "estimated",
+        value,
+        error,
+        interval,
+        "mean",
+        rows,
+        _TOKENS_ARE_FOR,
+        pasted=False,
+    )
+
+
+def logged_token_estimate(
+    log: MetricsLog | None, window: tuple[int, int] | None, level: float
+) -> Estimate:
+    """Return the mean completion length that a trainer logs."""
+    name, unit = "costs.rollout.tokens", "tokens"
+    logged = log.mean("tokens", window) if log is not None else None
     if logged is None:
         missing = "no completion lengths: give --tokens-field, or --metrics with a mean length"
         return Estimate.unavailable(name, unit, "mean", missing)
-    mean, spread, steps = logged
-    error_ = spread if math.isfinite(spread) else None
-    around = None if error_ is None else student_interval(mean, error_, steps - 1, evidence.level)
+    return logged_mean_estimate(name, unit, logged, level, _TOKENS_ARE_FOR)
+
+
+def logged_mean_estimate(
+    name: str, unit: str, logged: LoggedMean, level: float, note: str
+) -> Estimate:
+    """Return what a trainer logs, averaged over steps; no scenario key."""
     return Estimate(
-        name, unit, "estimated", mean, error_, around, "metrics-mean", steps, note, pasted=False
+        name,
+        unit,
+        "estimated",
+        logged.value,
+        logged.standard_error,
+        mean_interval(logged, level),
+        "metrics-mean",
+        logged.steps,
+        note,
+        pasted=False,
     )
+
+
+def mean_interval(logged: LoggedMean, level: float) -> tuple[float, float] | None:
+    """Return Student's interval of a mean over steps; None for a single step."""
+    error = logged.standard_error
+    return None if error is None else student_interval(logged.value, error, logged.steps - 1, level)

@@ -27,6 +27,8 @@ TRAINERS = tuple(dialect.name for dialect in DIALECTS if dialect.signatures)
 """Names of the trainers whose rollouts are read."""
 KL_KEYS = tuple(key for dialect in DIALECTS for key in dialect.kl_keys)
 """Keys under which trainers log a KL."""
+LENGTH_KEYS = tuple(dict.fromkeys(name for key in KL_KEYS for name in key.length_keys or ()))
+"""Keys under which they log the mean completion length."""
 
 
 def dialect_of(trainer: str | None) -> Dialect | None:

@@ -20,8 +20,6 @@ SEQUENCE_MEANS = (
     "a mean of sequences' token means: right only if KL per token and length are uncorrelated"
 )
 """Remark on a KL that is averaged over tokens, then over sequences."""
-NOT_LOGGED = "(the log holds no length)"
-"""Length key of a trainer whose log has no mean length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +27,10 @@ class KlKey:
     """One key under which a trainer logs its KL."""
 
     key: str
-    """The key."""
-    length_key: str | None
-    """Key of the mean completion length by which to multiply; None for a sum per sequence."""
+    """The key, without a tracker's prefix ``train/``."""
+    length_keys: tuple[str, ...] | None
+    """Keys of the mean completion length by which to multiply; None for a sum per sequence, none
+    where the log has no length."""
     remark: str
     """What the key's average leaves out."""
 

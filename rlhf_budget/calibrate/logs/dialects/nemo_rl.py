@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rlhf_budget.calibrate.logs.dialects.dialect import NOT_LOGGED, Dialect, KlKey
+from rlhf_budget.calibrate.logs.dialects.dialect import Dialect, KlKey
 from rlhf_budget.calibrate.logs.fields import STEP_IN_NAME, Field
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class NemoRL(Dialect):
         frozenset({"content", "rewards", "idx"}),
         frozenset({"content", "rewards", "generation_logprobs"}),
     )
-    kl_keys = (KlKey("train/kl_penalty", NOT_LOGGED, "a token mean (NeMo-RL)"),)
+    kl_keys = (KlKey("kl_penalty", (), "a token mean (NeMo-RL)"),)
 
     def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:
         """Return where its files hold what."""

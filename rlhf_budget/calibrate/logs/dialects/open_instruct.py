@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rlhf_budget.calibrate.logs.dialects.dialect import NOT_LOGGED, Dialect, KlKey
+from rlhf_budget.calibrate.logs.dialects.dialect import Dialect, KlKey
 from rlhf_budget.calibrate.logs.fields import Field
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ class OpenInstruct(Dialect):
 
     name = "open-instruct"
     signatures = (frozenset({"prompt_tokens", "response_tokens", "reward"}),)
-    kl_keys = (KlKey("objective/kl0_avg", NOT_LOGGED, "a token mean (Open-Instruct)"),)
+    kl_keys = (KlKey("objective/kl0_avg", (), "a token mean (Open-Instruct)"),)
     metadata_ending = "_metadata.jsonl"
     filters_groups = True
 

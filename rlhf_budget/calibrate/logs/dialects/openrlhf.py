@@ -17,7 +17,7 @@ class OpenRLHF(Dialect):
 
     name = "openrlhf"
     signatures = (frozenset({"input", "output", "reward"}),)
-    kl_keys = (KlKey("train/kl", "train/response_length", SEQUENCE_MEANS),)
+    kl_keys = (KlKey("kl", ("response_length",), SEQUENCE_MEANS),)
     standardises_rewards = True
 
     def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rlhf_budget.calibrate.logs.dialects.dialect import NOT_LOGGED, SEQUENCE_MEANS, Dialect, KlKey
+from rlhf_budget.calibrate.logs.dialects.dialect import SEQUENCE_MEANS, Dialect, KlKey
 
 
 class Slime(Dialect):
     """slime's metrics."""
 
     name = "slime"
-    kl_keys = (KlKey("train/kl_loss", NOT_LOGGED, SEQUENCE_MEANS),)
+    kl_keys = (KlKey("kl_loss", (), SEQUENCE_MEANS),)

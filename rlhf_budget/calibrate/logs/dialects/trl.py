@@ -40,7 +40,7 @@ class TRL(Dialect):
     signatures = (frozenset({"prompt", "completion", "advantage", "step"}),)
     kl_keys = (
         KlKey("objective/kl", None, "a sum per sequence (TRL PPO and OnlineDPO)"),
-        KlKey("kl", "completions/mean_length", "a token mean (TRL)"),
+        KlKey("kl", ("completions/mean_length", "completion_length"), "a token mean (TRL)"),
     )
     names_tell_evaluation = False  # an evaluation overwrites files of training
     one_folder_a_run = True
@@ -60,7 +60,7 @@ class TRL(Dialect):
     ) -> Layout:
         """Take the functions that the log names, or the only column that can be a reward."""
         if log is not None:
-            names = [name for name in _reward_functions(log) if name in columns]
+            names = [name for name in log.reward_functions() if name in columns]
         else:
             numeric = (n for n in columns if types.get(n, "DOUBLE").upper() in NUMERIC_TYPES)
             names = sorted(name for name in numeric if name not in _NOT_REWARDS)
@@ -135,16 +135,6 @@ def _step_means(rows: nw.LazyFrame[Any], size: int, engine: Engine) -> list[_Ste
         )
         for record in engine.fetch(table)
     ]
-
-
-def _reward_functions(log: MetricsLog) -> tuple[str, ...]:
-    """Return the names of the reward functions in the log, in its order."""
-    names: dict[str, None] = {}
-    for record in log.records:
-        for key in record:
-            if key.startswith("rewards/") and key.endswith("/mean"):
-                names[key.removeprefix("rewards/").removesuffix("/mean")] = None
-    return tuple(names)
 
 
 def _evaluation_steps(

@@ -11,6 +11,8 @@ from rlhf_budget.calibrate.logs.fields import Field
 if TYPE_CHECKING:
     from rlhf_budget.calibrate.logs.fields import Layout
 
+_LENGTHS = ("response_length/mean",)
+
 
 class Verl(Dialect):
     """verl's rollouts; from 0.9 on, ``uid`` is ``{prompt}_{rollout}_{output}``."""
@@ -18,10 +20,9 @@ class Verl(Dialect):
     name = "verl"
     signatures = (frozenset({"input", "output", "score"}),)
     kl_keys = (
-        KlKey(
-            "actor/kl_loss", "response_length/mean", "a token mean under loss_agg_mode token-mean"
-        ),
-        KlKey("actor/reward_kl_penalty", "response_length/mean", SEQUENCE_MEANS),
+        KlKey("actor/kl_loss", _LENGTHS, "a token mean under loss_agg_mode token-mean"),
+        KlKey("actor/reward_kl_penalty", _LENGTHS, SEQUENCE_MEANS),
+        KlKey("critic/kl", _LENGTHS, SEQUENCE_MEANS),  # its older name
     )
     evaluation_columns = frozenset({"uid", "score", "reward"})
 

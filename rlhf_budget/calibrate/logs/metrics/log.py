@@ -9,18 +9,29 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-from rlhf_budget.calibrate.logs.dialects import KL_KEYS
+from rlhf_budget.calibrate.logs.dialects import KL_KEYS, LENGTH_KEYS
+from rlhf_budget.calibrate.logs.selection import how_many
+from rlhf_budget.errors import CalibrationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rlhf_budget.calibrate.logs.dialects.dialect import KlKey
 
+Quantity = Literal["tokens", "reward", "reward_deviation", "silent_share", "step_seconds"]
 
-_LENGTH_KEYS = tuple(dict.fromkeys(k.length_key for k in KL_KEYS if k.length_key is not None))
+
+_QUANTITIES: Mapping[Quantity, tuple[str, ...]] = {
+    "tokens": LENGTH_KEYS,
+    "reward": ("reward", "critic/score/mean", "critic/rewards/mean", "reward_mean"),
+    "reward_deviation": ("reward_std", "critic/score/std", "critic/rewards/std"),
+    "silent_share": ("frac_reward_zero_std",),
+    "step_seconds": ("step_time", "timing_s/step", "perf/time_per_step"),
+}
+"""Keys of what a log says beside the KL, best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +54,61 @@ class LoggedKl:
     """Number of steps."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoggedMean:
+    """The mean over steps of what a trainer logs."""
+
+    key: str
+    """Key it was read from."""
+    value: float
+    """Mean over steps."""
+    standard_error: float | None
+    """Over steps as if independent; None for a single one."""
+    steps: int
+    """Number of steps."""
+
+
 @dataclass(frozen=True)
 class MetricsLog:
     """Records of a trainer's log, in order."""
 
     path: str
     """File it was read from."""
-    records: tuple[Mapping[str, Any], ...]
+    records: tuple[Mapping[str, float], ...]
     """Training records; each has ``step``."""
     evaluations: frozenset[int]
     """Steps at which an evaluation ran."""
     logging_steps: int
     """Steps between records."""
+    ordered: bool = False
+    """Whether the log holds no steps, so that ``step`` only counts its records."""
 
     def steps(self) -> tuple[int, ...]:
         """Return the steps of the records."""
         return tuple(int(record["step"]) for record in self.records)
+
+    def reward_functions(self) -> tuple[str, ...]:
+        """Return the names of TRL's reward functions, in the log's order."""
+        keys = dict.fromkeys(key for record in self.records for key in record)
+        return tuple(
+            key.removeprefix("rewards/").removesuffix("/mean")
+            for key in keys
+            if key.startswith("rewards/") and key.endswith("/mean")
+        )
+
+    def last(self, last_steps: str) -> MetricsLog:
+        """Return the log of the last steps only: a share such as ``20%``, or a number.
+
+        Raises
+        ------
+        CalibrationError
+            If ``last_steps`` is neither, or the log holds evaluations only.
+        """
+        steps = sorted(set(self.steps()))
+        if not steps:
+            raise CalibrationError(f"{self.path}: no usable row: evaluations only")
+        first = steps[-how_many(last_steps, len(steps))]
+        return replace(self, records=tuple(r for r in self.records if r["step"] >= first))
 
     def kl(
         self, window: tuple[int, int] | None, level: float, tokens: float | None
@@ -74,44 +124,45 @@ class MetricsLog:
         tokens
             Mean completion length for logs that do not hold one.
         """
-        records = [r for r in self.records if window is None or window[0] <= r["step"] <= window[1]]
-        for key in KL_KEYS:
-            values = [v for r in records if (v := _per_sequence(r, key, tokens)) is not None]
+        records = self._within(window)
+        for length in (None, tokens):
+            for key in KL_KEYS:
+                values = [v for r in records if (v := _per_sequence(r, key, length)) is not None]
+                if values:
+                    return LoggedKl(
+                        key.key,
+                        key.remark,
+                        statistics.median(values),
+                        statistics.fmean(values),
+                        max(values),
+                        _median_interval(values, level),
+                        len(values),
+                    )
+        return None
+
+    def mean(self, quantity: Quantity, window: tuple[int, int] | None) -> LoggedMean | None:
+        """Return the mean over the steps of a window; None where the log does not hold it."""
+        records = self._within(window)
+        for key in _QUANTITIES[quantity]:
+            values = [record[key] for record in records if key in record]
             if values:
-                return LoggedKl(
-                    key.key,
-                    key.remark,
-                    statistics.median(values),
-                    statistics.fmean(values),
-                    max(values),
-                    _median_interval(values, level),
-                    len(values),
-                )
+                count = len(values)
+                error = statistics.stdev(values) / math.sqrt(count) if count > 1 else None
+                return LoggedMean(key, statistics.fmean(values), error, count)
         return None
 
-    def mean_length(self, window: tuple[int, int] | None) -> tuple[float, float, int] | None:
-        """Return mean completion tokens, their standard error over steps, and the steps."""
-        records = [r for r in self.records if window is None or window[0] <= r["step"] <= window[1]]
-        for key in _LENGTH_KEYS:
-            values = [v for r in records if (v := _finite(r.get(key))) is not None]
-            if values:
-                spread = statistics.stdev(values) if len(values) > 1 else math.nan
-                return statistics.fmean(values), spread / math.sqrt(len(values)), len(values)
-        return None
+    def _within(self, window: tuple[int, int] | None) -> list[Mapping[str, float]]:
+        """Records of the steps of a window; all where the log does not know its steps."""
+        if window is None or self.ordered:
+            return list(self.records)
+        return [r for r in self.records if window[0] <= r["step"] <= window[1]]
 
 
-def _finite(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def _per_sequence(record: Mapping[str, Any], key: KlKey, tokens: float | None) -> float | None:
-    value = _finite(record.get(key.key))
-    if value is None or key.length_key is None:
+def _per_sequence(record: Mapping[str, float], key: KlKey, tokens: float | None) -> float | None:
+    value = record.get(key.key)
+    if value is None or key.length_keys is None:
         return value
-    length = _finite(record.get(key.length_key))
-    length = tokens if length is None else length
+    length = next((record[name] for name in key.length_keys if name in record), tokens)
     return None if length is None else value * length
 
 

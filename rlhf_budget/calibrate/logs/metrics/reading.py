@@ -1,17 +1,46 @@
-"""From a file to a trainer's log."""
+"""From a file to a trainer's log: its form is told by its content, its run by name."""
 
 from __future__ import annotations
 
-import json
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rlhf_budget.calibrate.logs.metrics.console import read_console
+from rlhf_budget.calibrate.logs.metrics.json_log import read_json_log
 from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
-from rlhf_budget.errors import FileAccessError, LogError
+from rlhf_budget.calibrate.logs.metrics.records import (
+    is_evaluation,
+    is_training_log,
+    plain_records,
+    training_part,
+)
+from rlhf_budget.calibrate.logs.metrics.table import by_run, read_csv_log
+from rlhf_budget.calibrate.logs.metrics.tensorboard import is_event_file, read_event_files
+from rlhf_budget.calibrate.logs.metrics.trackio import SQLITE_START, read_trackio
+from rlhf_budget.errors import CalibrationError, FileAccessError, LogError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_FORMS = (
+    "trainer_state.json, JSON lines, W&B's history or panels (CSV, parquet), TensorBoard's events,"
+    " trackio's project, a console's text"
+)
+_PARQUET_START = b"PAR1"
+
+Rows = list[dict[str, Any]]
 
 
-def read_metrics(path: str) -> MetricsLog:
-    """Read ``trainer_state.json`` or a file of JSON lines such as verl's.
+def read_metrics(path: str, run: str | None = None) -> MetricsLog:
+    """Read a trainer's own log.
+
+    Parameters
+    ----------
+    path
+        The log, in any of its forms; or a folder of TensorBoard's event files.
+    run
+        Which run, where the log holds several.
 
     Raises
     ------
@@ -19,43 +48,67 @@ def read_metrics(path: str) -> MetricsLog:
         If the file cannot be read.
     LogError
         If it is no such log.
+    CalibrationError
+        If it holds several runs and ``run`` names none of them.
+    MissingExtraError
+        For parquet and event files without the extra that reads them.
     """
+    runs, steps_between = _runs(Path(path))
+    rows = _chosen_run(path, runs, run)
+    records, ordered = plain_records(rows)
+    if not records or not any(is_training_log(record) for record in records):
+        raise LogError(f"{path}: no record of a training log; allowed: {_FORMS}")
+    training = [part for record in records if (part := training_part(record)) is not None]
+    return MetricsLog(
+        path,
+        tuple(training),
+        frozenset(int(r["step"]) for r in records if is_evaluation(r)),
+        steps_between or _least_distance([int(record["step"]) for record in training]),
+        ordered=ordered,
+    )
+
+
+def _runs(path: Path) -> tuple[Mapping[str, Rows], int | None]:
+    """Return the rows of each run, and the steps between them where the log says so."""
+    if path.is_dir():
+        events = [file for file in path.rglob("*") if file.is_file() and is_event_file(file)]
+        if not events:
+            raise FileAccessError(f"{path}: no event file of TensorBoard in it")
+        return read_event_files(events), None
+    if is_event_file(path):
+        return read_event_files([path]), None
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileAccessError(f"{path}: {error}") from error
-    logging_steps = 1
-    try:
-        whole = json.loads(text)
-    except ValueError:
-        rows = [_flat(row) for line in text.splitlines() if (row := _parsed(line)) is not None]
-    else:
-        rows = [_flat(row) for row in _history(whole)]
-        logging_steps = int(whole.get("logging_steps") or 1) if isinstance(whole, dict) else 1
-    rows = [row for row in rows if isinstance(row.get("step"), int | float)]
-    if not rows:
-        raise LogError(f"{path}: no record with a step; allowed: trainer_state.json or JSON lines")
-    evaluations = {int(r["step"]) for r in rows if any(key.startswith("eval_") for key in r)}
-    training = [r for r in rows if not any(key.startswith("eval_") for key in r)]
-    return MetricsLog(path, tuple(training), frozenset(evaluations), logging_steps)
+        content = path.read_bytes()
+    except OSError as error:
+        raise FileAccessError(f"{path}: {error.strerror or error}") from error
+    if content.startswith(SQLITE_START):
+        return read_trackio(path), None
+    if content.startswith(_PARQUET_START):
+        from rlhf_budget.calibrate.logs.tables import read_table
+
+        rows, _ = read_table(path)
+        return by_run(rows, list(rows[0])), None
+    text = content.decode("utf-8-sig", errors="replace")
+    json_rows, steps_between = read_json_log(text)
+    if any(is_training_log(row) for row in json_rows):
+        return {"": json_rows}, steps_between
+    return read_csv_log(text) or {"": read_console(text)}, None
 
 
-def _history(whole: Any) -> list[Any]:
-    if isinstance(whole, dict) and isinstance(whole.get("log_history"), list):
-        return list(whole["log_history"])
-    return whole if isinstance(whole, list) else [whole]
+def _chosen_run(path: str, runs: Mapping[str, Rows], run: str | None) -> Rows:
+    if run is not None and run in runs:
+        return runs[run]
+    ending = [name for name in runs if run and Path(name).name == run]
+    if len(ending) == 1:
+        return runs[ending[0]]
+    if len(runs) == 1 and (run is None or "" in runs):
+        return next(iter(runs.values()))
+    listed = ", ".join(sorted(runs)) or "none"
+    if run is None:
+        raise CalibrationError(f"{path}: several runs: {listed}; choose one with --run")
+    raise CalibrationError(f"{path}: no run {run}; there are {listed}")
 
 
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
-
-
-def _flat(row: Any) -> dict[str, Any]:
-    """Undo verl's nesting: ``{"step": 1, "data": {…}}``."""
-    if not isinstance(row, dict):
-        return {}
-    inner = row.get("data")
-    return {**row, **inner} if isinstance(inner, dict) else row
+def _least_distance(steps: list[int]) -> int:
+    ordered = sorted(set(steps))
+    return min((later - step for step, later in pairwise(ordered)), default=1)

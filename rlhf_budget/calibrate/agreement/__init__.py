@@ -1,0 +1,1 @@
+"""How often independent annotators agree, from preference sets with repeated votes."""

@@ -1,0 +1,262 @@
+"""Preference sets as ballots: one annotator's choice between two responses to one prompt.
+
+Sets write a vote a row (Chatbot Arena, AlpacaFarm, summarize-from-feedback), a list of votes a pair
+(HelpSteer3, Label Studio), a column an annotator (PandaLM), or counts of votes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rlhf_budget.calibrate.logs.tables import Row, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+FIRST, TIE, SECOND = 1.0, 0.5, 0.0
+"""A vote: the share of it that goes to the first response."""
+
+_CHOICES = (
+    "winner",
+    "choice",
+    "preference",
+    "preferred",
+    "human_preference",
+    "overall_preference",
+    "selected",
+    "vote",
+    "score",
+    "label",
+)
+_ANNOTATORS = (
+    "judge",
+    "annotator",
+    "annotator_id",
+    "annotator_index",
+    "worker",
+    "worker_id",
+    "rater",
+    "labeler",
+    "completed_by",
+    "user",
+    "user_id",
+)
+_PAIRS = ("pair_id", "comparison_id", "item_id", "id")
+_PROMPTS = ("prompt_id", "question_id", "prompt", "instruction", "question", "context", "info")
+_RESPONSES = tuple(
+    (stem.format(first), stem.format(second))
+    for stem in ("model_{}", "response_{}", "response{}", "output_{}", "answer_{}", "completion_{}")
+    for first, second in (("a", "b"), ("1", "2"), ("0", "1"))
+)
+_LISTS = (
+    "individual_preference",
+    "individual_preferences",
+    "annotations",
+    "preferences",
+    "votes",
+    "labels",
+    "ratings",
+)
+_COUNTS = (("votes_a", "votes_b"), ("votes_1", "votes_2"), ("n_chosen", "n_rejected"))
+_COUNTED_TIES = ("votes_tie", "ties")
+_ONE_ANNOTATOR = re.compile(r"^(annotator|rater|judge|worker|vote|label|preference|human)_?(\d+)$")
+_FIRST_WORDS = {"left", "a", "first", "chosen", "answer1", *(first for first, _ in _RESPONSES)}
+_SECOND_WORDS = {"right", "b", "second", "rejected", "answer2", *(last for _, last in _RESPONSES)}
+_TIE_WORDS = {"equal", "same", "both", "neither", "draw"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """One vote on one pair."""
+
+    pair: str
+    """Identifies prompt and both responses."""
+    prompt: str
+    """Identifies the prompt."""
+    annotator: str | None
+    """Who voted; None where the set does not say."""
+    vote: float | None
+    """``FIRST``, ``TIE`` or ``SECOND``; None where it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class BallotBox:
+    """All rows of a preference set."""
+
+    form: str | None
+    """How votes are written; None where there are none."""
+    rows: tuple[tuple[Ballot, ...], ...]
+    """The ballots of each row."""
+
+
+def read_ballots(rows: Sequence[Row]) -> BallotBox:
+    """Return the ballots of a preference set, in whichever way it writes them.
+
+    Parameters
+    ----------
+    rows
+        The set's rows.
+    """
+    columns = {name for row in rows for name in row}
+    for form, finder in _FORMS:
+        votes_of = finder(columns, rows)
+        if votes_of is None:
+            continue
+        read = _reader(raw for row in rows for _, raw in votes_of(row))
+        boxes = []
+        for position, row in enumerate(rows):
+            pair, prompt, swapped = _pair_of(row, position, alone=form != "a vote a row")
+            boxes.append(
+                tuple(
+                    Ballot(pair, prompt, who, _turned(read(raw, row), swapped=swapped))
+                    for who, raw in votes_of(row)
+                )
+            )
+        return BallotBox(form, tuple(boxes))
+    return BallotBox(None, tuple(() for _ in rows))
+
+
+def _listed(columns: set[str], rows: Sequence[Row]) -> Any:
+    name = next((n for n in _LISTS if n in columns and _is_list(rows, n)), None)
+    if name is None:
+        return None
+
+    def votes(row: Row) -> list[tuple[str | None, Any]]:
+        entries = row.get(name)
+        return [_entry(entry) for entry in entries] if isinstance(entries, list) else []
+
+    return votes
+
+
+def _is_list(rows: Sequence[Row], name: str) -> bool:
+    return any(isinstance(row.get(name), list) for row in rows)
+
+
+def _entry(entry: Any) -> tuple[str | None, Any]:
+    """Return annotator and raw vote of one entry of a list; Label Studio nests it in ``result``."""
+    if not isinstance(entry, dict):
+        return None, entry
+    who = next((str(entry[name]) for name in _ANNOTATORS if entry.get(name) is not None), None)
+    result = entry.get("result")
+    if isinstance(result, list):
+        values = [r.get("value") for r in result if isinstance(r, dict)]
+        entry = next((v for v in values if isinstance(v, dict) and "selected" in v), {})
+    return who, next((entry[name] for name in _CHOICES if name in entry), None)
+
+
+def _wide(columns: set[str], rows: Sequence[Row]) -> Any:
+    del rows
+    names = sorted(name for name in columns if _ONE_ANNOTATOR.match(name))
+    if len(names) < 2:
+        return None
+    return lambda row: [(name, row[name]) for name in names if row.get(name) not in {None, ""}]
+
+
+def _counted(columns: set[str], rows: Sequence[Row]) -> Any:
+    del rows
+    names = next((pair for pair in _COUNTS if columns.issuperset(pair)), None)
+    if names is None:
+        return None
+    ties = next((name for name in _COUNTED_TIES if name in columns), None)
+
+    def votes(row: Row) -> list[tuple[str | None, Any]]:
+        words = ((names[0], "a"), (names[1], "b"), (ties, "tie"))
+        return [
+            (None, word)
+            for name, word in words
+            if name is not None
+            for _ in range(int(number(row.get(name)) or 0))
+        ]
+
+    return votes
+
+
+def _one_a_row(columns: set[str], rows: Sequence[Row]) -> Any:
+    del rows
+    choice = next((name for name in _CHOICES if name in columns), None)
+    responses = any(columns.issuperset(pair) for pair in _RESPONSES) or "summaries" in columns
+    keyed = responses or columns.intersection(_PAIRS[:-1])
+    if choice is None or not keyed:
+        return None
+    who = next((name for name in _ANNOTATORS if name in columns), None)
+
+    def votes(row: Row) -> list[tuple[str | None, Any]]:
+        name = None if who is None or row.get(who) is None else str(row[who])
+        return [(name, row.get(choice))]
+
+    return votes
+
+
+_FORMS: tuple[tuple[str, Callable[[set[str], Sequence[Row]], Any]], ...] = (
+    ("a list of votes a pair", _listed),
+    ("a column an annotator", _wide),
+    ("counts of votes", _counted),
+    ("a vote a row", _one_a_row),
+)
+
+
+def _pair_of(row: Row, position: int, *, alone: bool) -> tuple[str, str, bool]:
+    """Return keys of pair and prompt, and whether the responses stand in the other order."""
+    prompt = next((_text(row[name]) for name in _PROMPTS if row.get(name) is not None), None)
+    if prompt is None and isinstance(row.get("data"), dict):
+        prompt = _text(row["data"].get("prompt"))
+    explicit = next((_text(row[name]) for name in _PAIRS if row.get(name) is not None), None)
+    if alone:
+        return explicit or str(position), prompt or explicit or str(position), False
+    sides = next((pair for pair in _RESPONSES if all(side in row for side in pair)), None)
+    if sides is not None:
+        first, second = (_text(row[side]) for side in sides)
+    elif isinstance(row.get("summaries"), list) and len(row["summaries"]) == 2:
+        first, second = map(_text, row["summaries"])
+    else:
+        return explicit or str(position), prompt or str(explicit), False
+    swapped = first > second
+    ends = (second, first) if swapped else (first, second)
+    return _text([prompt, row.get("turn"), *ends]), prompt or "", swapped
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+
+
+def _turned(vote: float | None, *, swapped: bool) -> float | None:
+    return 1.0 - vote if swapped and vote is not None else vote
+
+
+def _reader(raws: Iterator[Any]) -> Callable[[Any, Row], float | None]:
+    """Return what reads a vote: words, or numbers in the scale that the whole set uses."""
+    numbers = {n for raw in raws if (n := number(raw)) is not None}
+    signed = any(n < 0 for n in numbers)
+    if not signed and numbers <= {0.0, 1.0}:
+        scale = {0.0: FIRST, 1.0: SECOND}
+    elif not signed and numbers <= {0.0, 1.0, 2.0}:
+        scale = {1.0: FIRST, 2.0: SECOND, 0.0: TIE}
+    else:
+        scale = {}
+
+    def read(raw: Any, row: Row) -> float | None:
+        value = number(raw)
+        if value is not None:
+            if signed:
+                return TIE if value == 0 else FIRST if value < 0 else SECOND
+            return scale.get(value)
+        return _word(raw, row)
+
+    return read
+
+
+def _word(raw: Any, row: Row) -> float | None:
+    if not isinstance(raw, str):
+        return None
+    word = raw.strip().lower()
+    if word in _TIE_WORDS or word.startswith("tie"):
+        return TIE
+    if word in _FIRST_WORDS or word in _SECOND_WORDS:
+        return FIRST if word in _FIRST_WORDS else SECOND
+    for first, second in _RESPONSES:
+        if raw in {row.get(first), row.get(second)} and row.get(first) != row.get(second):
+            return FIRST if raw == row.get(first) else SECOND
+    return None
