@@ -99,6 +99,7 @@ def rollouts(
     *,
     level: float,
     strict: bool,
+    into: str | None,
 ) -> calibrate_output.Found:
     """Variances, informative groups and the log-ratio from rollout logs.
 
@@ -132,6 +133,7 @@ def rollouts(
             rollouts_per_prompt,
         ),
         engine=engine.value,
+        scenario=into,
     )
     return calibrate_output.Found(found, _rollout_sections(found))
 

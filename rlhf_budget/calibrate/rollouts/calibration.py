@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rlhf_budget.calibrate.estimates import (
     Calibration,
     CalibrationWarning,
-    Choice,
+    Estimate,
     GroupSizes,
     Source,
 )
@@ -70,6 +70,8 @@ class RolloutOptions:
     """Whether a row that cannot be used is an error."""
     rollouts_per_prompt: int | None = None
     """The run's K, for the groups of a trainer's log alone."""
+    log_ratio_deviation: float | None = None
+    """Standard deviation of the log-ratio, nats, as a scenario has it, for rows without it."""
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
@@ -170,6 +172,7 @@ def rollouts_from_files(
     run: str | None = None,
     options: RolloutOptions | None = None,
     engine: EngineName = "duckdb",
+    scenario: str | None = None,
 ) -> RolloutConstants:
     """Estimate a scenario's constants from rollout logs.
 
@@ -190,11 +193,14 @@ def rollouts_from_files(
         How to calibrate.
     engine
         Where the aggregates run.
+    scenario
+        Scenario file that the constants are for: the variances are those of its objective.
 
     Raises
     ------
     CalibrationError
-        If there is no prompt or reward field, no usable row, or a mixture of trainers.
+        If there is no prompt or reward field, no usable row, a mixture of trainers, or a KL
+        coefficient that is not the scenario's.
     LogError
         If rows had to be skipped under ``strict``, or a metrics log is no such log.
     FileAccessError
@@ -209,6 +215,8 @@ def rollouts_from_files(
     from rlhf_budget.calibrate.rollouts.log_alone import calibrate_log
 
     options = options or RolloutOptions()
+    if scenario is not None:
+        options = _for_scenario(options, scenario)
     if len(paths) == 1 and is_training_log_file(paths[0]):
         return calibrate_log(read_metrics(paths[0], run), options)
     log = None if metrics is None else read_metrics(metrics, run)
@@ -227,6 +235,23 @@ def rollouts_from_files(
             warnings=found.warnings,
             steps_unknown=found.steps_unknown,
         )
+
+
+def _for_scenario(options: RolloutOptions, path: str) -> RolloutOptions:
+    from rlhf_budget.calibrate.into.objective import read_objective
+
+    objective = read_objective(path)
+    given, own = options.kl_coefficient, objective.kl_coefficient
+    if given is not None and own is not None and given != own:
+        raise CalibrationError(
+            f"--kl-coefficient {given:g} is not the {own:g} of {path}: the variances would be"
+            " another objective's; leave it out"
+        )
+    return replace(
+        options,
+        kl_coefficient=own if given is None else given,
+        log_ratio_deviation=objective.log_ratio_deviation,
+    )
 
 
 def calibrate(
@@ -276,12 +301,14 @@ def calibrate(
     tail = tail_evidence(evidence)
     tokens = reward.token_estimate(evidence, log, window)
     kl = kl_estimates(tail, tokens, log, window, options)
+    correlation = reward.correlation_estimate(evidence)
     estimates = (
-        *reward.variance_estimates(evidence),
+        *reward.variance_estimates(evidence, _deviation(kl.estimates[0], options)),
         *kl.estimates,
         reward.reward_range_estimate(evidence, options.reward_range),
         tokens,
-        reward.correlation_estimate(evidence),
+        correlation,
+        *reward.silent_group_estimates(evidence, correlation),
     )
     totals = evidence.totals
     complete = replace(
@@ -303,17 +330,21 @@ def calibrate(
             *data_warnings(evidence),
             *kl.warnings,
         ),
-        choices=(
-            Choice(
-                "bound.concentration",
-                "bernstein",
-                ("bound.prompt_variance", "bound.rollout_variance"),
-            ),
-            *kl.choices,
-        ),
+        choices=kl.choices,
         tail=None if tail is None else tail.summary,
         groups=reward.group_estimates(evidence),
     )
+
+
+def _deviation(kl: Estimate, options: RolloutOptions) -> float | None:
+    """Return the log-ratio's standard deviation, for rows that hold none.
+
+    Gaussian, with the KL that goes into the scenario: ``std = √(2·KL)`` (docs/theory.md, section
+    4); without one, what the scenario says.
+    """
+    if kl.value is None or kl.status != "estimated":
+        return options.log_ratio_deviation
+    return math.sqrt(2 * max(kl.value, 0.0))
 
 
 def _rows_of(rows: nw.LazyFrame[Any], selection: Selection) -> nw.LazyFrame[Any]:

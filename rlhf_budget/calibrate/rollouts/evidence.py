@@ -39,8 +39,16 @@ class Evidence:
     standardised: bool
     kl_asked: bool
     """Whether a KL coefficient was given."""
+    reward_range: tuple[float, float] | None = None
+    """Least and largest possible reward, as given."""
     steps_unknown: str | None = None
     """Why several policies may be pooled; None where nothing says so."""
+
+
+def span_of(evidence: Evidence) -> float:
+    """Return the length of the interval of rewards: as given, and at least what was seen."""
+    low, high = evidence.reward_range or (math.inf, -math.inf)
+    return max(high, evidence.settings.high) - min(low, evidence.settings.low)
 
 
 def gather_evidence(
@@ -100,6 +108,7 @@ def gather_evidence(
         filtered=filtered,
         standardised=standardised,
         kl_asked=bool(options.kl_coefficient),
+        reward_range=options.reward_range,
         steps_unknown=steps_unknown,
     )
 

@@ -72,6 +72,8 @@ def calibrate_log(log: MetricsLog, options: RolloutOptions) -> RolloutConstants:
             ("bound.prompt_variance", "reward^2"),
             ("bound.rollout_variance", "reward^2"),
             ("objective.reward_range", "reward"),
+            ("groups.mean", "1"),
+            ("groups.correlation", "1"),
         )
     ]
     return RolloutConstants(

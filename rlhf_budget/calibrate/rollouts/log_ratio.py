@@ -27,6 +27,8 @@ _LARGE_STEP = 10.0
 _OFF_POLICY = 0.5
 _POOR_FIT = 0.1
 _NATS = "nats per sequence"
+LARGEST_PER_TOKEN = 12.0
+"""Nats a token beyond which no mean KL is believed: vocabularies have up to ``e^12`` words."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,8 @@ def kl_estimates(
 ) -> KlEvidence:
     """Return the KL by the best that there is: rows, a KL per token given, the trainer's log."""
     if tail is not None:
-        return KlEvidence(
-            tail.estimates, tail.warnings, () if tail.choice is None else (tail.choice,)
-        )
+        choices = () if tail.choice is None else (tail.choice,)
+        return _believable(KlEvidence(tail.estimates, tail.warnings, choices), tokens)
     warnings = [
         CalibrationWarning(
             "no-log-ratio",
@@ -60,16 +61,39 @@ def kl_estimates(
             f" {LOG_IT}",
         )
     ]
-    logged = None
     if options.kl_per_token is not None:
         estimate = kl_per_token_estimate(options.kl_per_token, tokens)
-    elif log is not None and (logged := log.kl(window, options.level, tokens.value)) is not None:
+    elif log is None:
+        note = f"no log-ratio, no metrics log and no --kl-per-token; {LOG_IT}"
+        estimate = Estimate.unavailable("log_ratio.kl", _NATS, "mean-log-ratio", note)
+    elif (logged := log.kl(window, options.level, tokens.value)) is not None:
         estimate, unstable = logged_kl_estimate(logged)
         warnings += unstable
     else:
-        estimate = no_kl_estimate()
+        note = f"no log-ratio in the rows, and {log.lack_of_kl(window)}; {LOG_IT}"
+        estimate = Estimate.unavailable("log_ratio.kl", _NATS, "metrics-median", note)
     family = Choice("log_ratio.family", "gaussian", ("log_ratio.kl",))
-    return KlEvidence((estimate,), tuple(warnings), (family,))
+    return _believable(KlEvidence((estimate,), tuple(warnings), (family,)), tokens)
+
+
+def _believable(kl: KlEvidence, tokens: Estimate) -> KlEvidence:
+    """Take back a mean that no model reaches: a policy that is sure of what its reference guesses.
+
+    A reference that knows nothing gives each token of a vocabulary of ``e^12`` words 12 nats.
+    """
+    value, length = kl.estimates[0].value, tokens.value
+    if value is None or length is None or value <= LARGEST_PER_TOKEN * length:
+        return kl
+    note = (
+        f"{value:.6g} nats a response of {length:.4g} tokens are {value / length:.3g} a token:"
+        f" above {LARGEST_PER_TOKEN:g}, the logarithm of any vocabulary, the run diverged or the"
+        " unit is wrong"
+    )
+    estimates = tuple(
+        Estimate.unavailable(e.constant, e.unit, e.method, note) for e in kl.estimates
+    )
+    others = tuple(warning for warning in kl.warnings if warning.code != "kl-unstable")
+    return KlEvidence(estimates, (*others, CalibrationWarning("kl-unstable", note)), ())
 
 
 @dataclass(frozen=True)
@@ -232,7 +256,7 @@ def logged_kl_estimate(
     estimate = Estimate(
         "log_ratio.kl",
         _NATS,
-        "estimated",
+        "unreliable" if unstable else "estimated",
         logged.median,
         None,
         logged.interval,
@@ -260,9 +284,3 @@ def kl_per_token_estimate(per_token: float, tokens: Estimate) -> Estimate:
         tokens.sample_size,
         f"{per_token:g} nats a token as given, times the mean length; nothing is known of the tail",
     )
-
-
-def no_kl_estimate() -> Estimate:
-    """Return that nothing is known of the KL, and what to log."""
-    note = f"no log-ratio, no metrics log with a KL and no --kl-per-token; {LOG_IT}"
-    return Estimate.unavailable("log_ratio.kl", _NATS, "mean-log-ratio", note)

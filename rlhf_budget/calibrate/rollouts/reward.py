@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rlhf_budget.calibrate.estimates import Estimate, Status
 from rlhf_budget.calibrate.moments import mean_of_rows, student_interval
 from rlhf_budget.calibrate.rollouts import variance
-from rlhf_budget.calibrate.rollouts.evidence import LOG_IT, Evidence
+from rlhf_budget.calibrate.rollouts.evidence import LOG_IT, Evidence, span_of
 from rlhf_budget.calibrate.rollouts.groups import GroupShare, group_shares
 
 if TYPE_CHECKING:
@@ -20,21 +20,50 @@ _GROUPS_AT_AN_END = 3
 _TOKENS_ARE_FOR = "for costs.gpu; without it the scenario gives costs.rollout as a price"
 
 
-def variance_estimates(evidence: Evidence) -> list[Estimate]:
-    """Return the variances of the bound, and the reward's own where they differ."""
+def variance_estimates(evidence: Evidence, deviation: float | None) -> list[Estimate]:
+    """Return the variances of the bound, and the reward's own where they differ.
+
+    Parameters
+    ----------
+    evidence
+        What the aggregates say.
+    deviation
+        Standard deviation of the log-ratio in nats, known from elsewhere, for rows without it.
+    """
     reward = _two_variances("bound", "reward", evidence)
     if not evidence.kl_asked:
         return reward
+    own = _two_variances("reward", "reward", evidence)
     if "objective" in evidence.moments:
-        own = _two_variances("reward", "reward", evidence)
         return [*_two_variances("bound", "objective", evidence), *own]
-    note = f"of the reward alone: these logs hold no log-ratio ({LOG_IT})"
-    with_note = [_noted(estimate, note) for estimate in reward]
-    return [*with_note, *_two_variances("reward", "reward", evidence)]
+    return [*(_without_log_ratio(estimate, evidence, deviation) for estimate in reward), *own]
 
 
-def _noted(estimate: Estimate, note: str) -> Estimate:
-    return replace(estimate, note=f"{estimate.note}; {note}" if estimate.note else note)
+def _without_log_ratio(estimate: Estimate, evidence: Evidence, deviation: float | None) -> Estimate:
+    """Return a variance of the reward as what it says of the objective's: an interval.
+
+    Standard deviations are a norm: that of ``r − β·ℓ`` is within ``sd(r) ± β·sd(ℓ)``.
+    """
+    if estimate.value is None:
+        return estimate
+    interval = None
+    told = "how far that is from the objective's is not known without a KL"
+    if deviation is not None and math.isfinite(deviation):
+        reach = evidence.settings.kl_coefficient * deviation
+        low, high = estimate.interval or (estimate.value, estimate.value)
+        interval = (max(math.sqrt(low) - reach, 0.0) ** 2, (math.sqrt(high) + reach) ** 2)
+        told = f"a log-ratio of standard deviation {deviation:.3g} nats allows the interval shown"
+    note = (
+        f"of the reward alone, for an objective reward - {evidence.settings.kl_coefficient:g} *"
+        f" log-ratio: these logs hold no log-ratio ({LOG_IT}); {told}"
+    )
+    return replace(
+        estimate,
+        status="unreliable",
+        standard_error=None,
+        interval=interval,
+        note=f"{estimate.note}; {note}" if estimate.note else note,
+    )
 
 
 def _two_variances(prefix: str, block: str, evidence: Evidence) -> list[Estimate]:
@@ -46,6 +75,8 @@ def _two_variances(prefix: str, block: str, evidence: Evidence) -> list[Estimate
         return [Estimate.unavailable(name, "reward^2", method, note) for name in names]
     parts = variance.components(moments, evidence.level)
     status, doubt = _variance_status(evidence)
+    # No law on an interval of that length has a larger variance; the log-ratio has no such limit.
+    most = span_of(evidence) ** 2 / 4 if block == "reward" else math.inf
     if parts.between.value == 0 and doubt is None:
         doubt = "prompt_variance: the estimate was negative and is set to 0"
     return [
@@ -53,9 +84,9 @@ def _two_variances(prefix: str, block: str, evidence: Evidence) -> list[Estimate
             name,
             "reward^2",
             status,
-            part.value,
+            min(part.value, most),
             part.standard_error,
-            part.interval if math.isfinite(part.interval[1]) else None,
+            _cut(part.interval, most),
             method,
             parts.groups,
             doubt,
@@ -63,6 +94,11 @@ def _two_variances(prefix: str, block: str, evidence: Evidence) -> list[Estimate
         )
         for name, part in zip(names, (parts.between, parts.within), strict=True)
     ]
+
+
+def _cut(interval: tuple[float, float], most: float) -> tuple[float, float] | None:
+    low, high = (min(end, most) for end in interval)
+    return (low, high) if math.isfinite(high) else None
 
 
 def _variance_method(evidence: Evidence) -> str:
@@ -108,6 +144,43 @@ def correlation_estimate(evidence: Evidence) -> Estimate:
         note_,
         pasted=False,
     )
+
+
+def silent_group_estimates(evidence: Evidence, correlation: Estimate) -> tuple[Estimate, ...]:
+    """Return the scenario's ``groups``: mean and correlation of a reward of two values.
+
+    Parameters
+    ----------
+    evidence
+        What the aggregates say.
+    correlation
+        The reward's intraclass correlation.
+    """
+    names = ("groups.mean", "groups.correlation")
+    if not evidence.totals.two_valued:
+        note = "the reward takes more than two values, so that no group is silent"
+        return tuple(Estimate.unavailable(name, "1", "mean", note) for name in names)
+    if correlation.value is None or correlation.value >= 1:
+        note = correlation.note or "every group has equal rewards"
+        return tuple(Estimate.unavailable(name, "1", "mean", note) for name in names)
+    # Features: groups, v, ȳ − c, …; the mean is over groups, as in the share of silent ones.
+    low, centre = evidence.settings.low, evidence.settings.centre
+    span = evidence.settings.high - low
+    value, error, around = mean_of_rows(evidence.moments["reward"], evidence.level, 2, 0, centre)
+    ends = tuple(min(max((end - low) / span, 0.0), 1.0) for end in around)
+    mean = replace(
+        correlation,
+        constant=names[0],
+        value=(value - low) / span,
+        standard_error=error / span,
+        interval=(ends[0], ends[1]),
+        method="mean",
+        note=correlation.note
+        or f"share of {evidence.settings.high:g} among rewards of {low:g} and"
+        f" {evidence.settings.high:g}",
+        pasted=True,
+    )
+    return mean, replace(correlation, constant=names[1], pasted=True)
 
 
 def group_estimates(evidence: Evidence) -> tuple[GroupShare, ...] | None:

@@ -140,6 +140,24 @@ class MetricsLog:
                     )
         return None
 
+    def lack_of_kl(self, window: tuple[int, int] | None) -> str:
+        """Return why :meth:`kl` is None over the steps of a window."""
+        steps = {r["step"]: k.key for r in self.records for k in KL_KEYS if k.key in r}
+        if not steps:
+            listed = ", ".join(dict.fromkeys(k.key for k in KL_KEYS))
+            return f"{self.path} logs no KL (none of {listed}; a KL coefficient of 0 logs none)"
+        first, last = min(steps), max(steps)
+        inside = [s for s in steps if window is None or window[0] <= s <= window[1]]
+        if not inside and not self.ordered and window is not None:
+            return (
+                f"{self.path} logs its KL at steps {first:g} to {last:g}, not at the rows'"
+                f" {window[0]} to {window[1]}: it is another checkpoint's or another run's"
+            )
+        return (
+            f"{self.path} logs {steps[last]} per token and no mean length to multiply it by: give"
+            " --tokens-field"
+        )
+
     def mean(self, quantity: Quantity, window: tuple[int, int] | None) -> LoggedMean | None:
         """Return the mean over the steps of a window; None where the log does not hold it."""
         records = self._within(window)
