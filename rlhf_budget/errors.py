@@ -14,13 +14,18 @@ Every exception that the package raises on purpose is in this tree::
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from rlhf_budget.scenario import units
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong in a scenario."""
+
+    json_names: ClassVar = ("file", "line", "key", "found", "allowed")
 
     key: str
     """Key path, such as ``costs.label``; empty for the file as a whole."""
@@ -30,8 +35,8 @@ class Problem:
     """What would be right."""
     file: str | None = None
     """File that wrote the value; None where it came from code."""
-    line: int | None = None
-    """Line in that file, from 1."""
+    line: units.Line | None = None
+    """Line in that file."""
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
@@ -42,9 +47,14 @@ class Problem:
 class RlhfBudgetError(Exception):
     """Base of all exceptions that rlhf-budget raises on purpose."""
 
+    code: ClassVar[str] = "internal"
+    """Stable name in JSON."""
+
 
 class ScenarioError(RlhfBudgetError, ValueError):
     """A scenario is wrong; ``problems`` holds everything found in it."""
+
+    code = "invalid"
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -53,6 +63,8 @@ class ScenarioError(RlhfBudgetError, ValueError):
 
 class InfeasibleError(RlhfBudgetError):
     """No allocation within the limits fits the budget."""
+
+    code = "infeasible"
 
     def __init__(
         self, message: str, *, least_budget: float, shortfall: float, limits: tuple[str, ...]
@@ -66,6 +78,8 @@ class InfeasibleError(RlhfBudgetError):
 class UnreachableTargetError(RlhfBudgetError):
     """No budget brings the bound down to the target."""
 
+    code = "unreachable"
+
     def __init__(self, message: str, *, infimum: float, limits: tuple[str, ...]) -> None:
         super().__init__(message)
         self.infimum = infimum
@@ -75,46 +89,22 @@ class UnreachableTargetError(RlhfBudgetError):
 class LogError(RlhfBudgetError):
     """A log cannot be read; names the file, the row and the rule that it breaks."""
 
+    code = "log"
+
 
 class CalibrationError(RlhfBudgetError):
     """The data do not give the constants asked for."""
+
+    code = "calibration"
 
 
 class FileAccessError(RlhfBudgetError, OSError):
     """A file could not be read or written."""
 
+    code = "file-access"
+
 
 class MissingExtraError(RlhfBudgetError, ImportError):
     """An optional package is missing; the message names the extra that brings it."""
 
-
-_ERROR_CODES: tuple[tuple[type[RlhfBudgetError], str], ...] = (
-    (ScenarioError, "invalid"),
-    (InfeasibleError, "infeasible"),
-    (UnreachableTargetError, "unreachable"),
-    (LogError, "log"),
-    (CalibrationError, "calibration"),
-    (FileAccessError, "file-access"),
-    (MissingExtraError, "missing-extra"),
-)
-
-
-def error_dict(error: BaseException) -> dict[str, Any]:
-    """Return ERR of the JSON interface for an exception of this package."""
-    code = next((code for kind, code in _ERROR_CODES if isinstance(error, kind)), "internal")
-    entry: dict[str, Any] = {
-        "code": code,
-        "message": str(error),
-        "least_budget": getattr(error, "least_budget", None),
-        "shortfall": getattr(error, "shortfall", None),
-        "limits": list(getattr(error, "limits", ())),
-        "problems": [_problem_dict(problem) for problem in getattr(error, "problems", ())],
-    }
-    if isinstance(error, UnreachableTargetError):
-        entry["infimum"] = error.infimum
-    return entry
-
-
-def _problem_dict(problem: Problem) -> dict[str, Any]:
-    entry = asdict(problem)
-    return {name: entry[name] for name in ("file", "line", "key", "found", "allowed")}
+    code = "missing-extra"

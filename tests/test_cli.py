@@ -22,7 +22,7 @@ from rlhf_budget.cli import app, errors
 from rlhf_budget.cli.init import Preset
 from rlhf_budget.cli.schema import Subject
 from rlhf_budget.planning import planner
-from rlhf_budget.report.schema import plan_schema
+from rlhf_budget.report.schema import output_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ def test_plan_prints_json_that_matches_the_schema(run: Run) -> None:
     code, out, err = run("plan", "scenario.yaml", "--format", "json")
     assert (code, err) == (0, "")
     data = json.loads(out)
-    jsonschema.validate(data, plan_schema())
+    jsonschema.validate(data, output_schema("plan"))
     assert data["command"] == "plan"
     assert data["tool"] == {"name": "rlhf-budget", "version": __version__}
     assert data["certificate"]["proved"] is True
@@ -94,7 +94,7 @@ def test_settings_and_the_target_reach_the_plan(run: Run) -> None:
     assert (data["inputs"]["costs"]["label"], data["scenario"]) == (0.2, "other")
     code, out, _ = run("plan", "scenario.yaml", "--target-bound", "0.5", "-f", "json")
     data = json.loads(out)
-    jsonschema.validate(data, plan_schema())
+    jsonschema.validate(data, output_schema("plan"))
     assert code == 0
     assert data["target"]["bound"] == 0.5
     assert data["cost"]["budget"] is None

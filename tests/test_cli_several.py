@@ -17,14 +17,13 @@ import yaml
 from conftest import scenario_mapping
 
 from rlhf_budget.cli import app
-from rlhf_budget.report.several_schema import check_schema, compare_schema, sweep_schema
+from rlhf_budget.report.schema import output_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parents[1]
 CURRENT = {"prompts": 2000, "rollouts_per_prompt": 8, "labels": 5000}
-SCHEMAS = {"compare": compare_schema, "check": check_schema, "sweep": sweep_schema}
 COMMANDS = {
     "compare": ("compare", "scenario.yaml"),
     "check": ("check", "scenario.yaml", "--max-bound", "0.9"),
@@ -67,7 +66,7 @@ def test_json_matches_its_schema(run: Run, command: str) -> None:
     code, out, err = run(*COMMANDS[command], "-f", "json")
     assert (code, err) == (0, "")
     data = json.loads(out)
-    schema = SCHEMAS[command]()
+    schema = output_schema(command)
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(data, schema)
     assert data["command"] == command

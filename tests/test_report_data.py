@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from report_helpers import make_bare_plan, make_plan, make_target_plan
 
 from rlhf_budget import FileAccessError, InfeasibleError, UnreachableTargetError
-from rlhf_budget.errors import error_dict
 from rlhf_budget.report import numbers
 from rlhf_budget.report.data import json_text, with_header, write_whole
 from rlhf_budget.report.document import Column, Row, Table, turned
-from rlhf_budget.report.schema import plan_schema
+from rlhf_budget.report.schema import output_schema
+from rlhf_budget.scenario.failure import failure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("plan", [make_plan(), make_bare_plan(), make_target_plan()])
 def test_json_matches_its_schema_and_keeps_full_precision(plan: Plan) -> None:
     data = json.loads(json_text(with_header("plan", plan.to_dict())))
-    jsonschema.validate(data, plan_schema())
+    jsonschema.validate(data, output_schema("plan"))
     assert data["bound"]["total"] == plan.bound.total
     assert data["warnings"] == [{"code": w.code, "message": w.message} for w in plan.warnings]
     assert list(data)[:5] == ["schema_version", "tool", "command", "warnings", "status"]
 
 
 def test_the_schema_is_one_and_names_every_field() -> None:
-    schema = plan_schema()
+    schema = output_schema("plan")
     jsonschema.Draft202012Validator.check_schema(schema)
     assert set(schema["properties"]) == {*with_header("plan", make_plan().to_dict())}
     _all_described(schema["properties"])
@@ -59,7 +59,7 @@ def test_errors_carry_what_helps() -> None:
     infeasible = InfeasibleError(
         "too little", least_budget=20.0, shortfall=10.0, limits=("limits.prompts.min",)
     )
-    assert error_dict(infeasible) == {
+    assert failure(infeasible).to_dict() == {
         "code": "infeasible",
         "message": "too little",
         "least_budget": 20.0,
@@ -68,7 +68,7 @@ def test_errors_carry_what_helps() -> None:
         "problems": [],
     }
     unreachable = UnreachableTargetError("never", infimum=0.3, limits=())
-    assert error_dict(unreachable)["infimum"] == 0.3
+    assert failure(unreachable).to_dict()["infimum"] == 0.3
 
 
 # --- numbers -------------------------------------------------------------------------------------

@@ -9,12 +9,13 @@ evaluate the same functions. Symbols: n prompts, K rollouts per prompt, m labels
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from rlhf_budget.bound.tails import tail_of
+from rlhf_budget.scenario.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rlhf_budget.bound.tails import Tail
+    from rlhf_budget.scenario import units
     from rlhf_budget.scenario.models import BoundSettings, Limits, Scenario, Sgd
 
     Number = float | NDArray[np.float64]
@@ -30,56 +32,50 @@ LabelKind = Literal["none", "behaviour", "current"]
 
 
 @dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(Record):
     """The four decisions."""
 
-    prompts: int
+    json_names: ClassVar = ("...", "rollouts")
+
+    prompts: units.Prompts
     """Distinct prompts n."""
-    rollouts_per_prompt: int
+    rollouts_per_prompt: units.RolloutsPerPrompt
     """Completions K of each prompt."""
-    labels: int
+    labels: units.Labels
     """Preference comparisons m to buy."""
-    clip_threshold: float | None
-    """Threshold τ on the whole-response log-ratio, in nats; None where β = 0."""
+    clip_threshold: units.Nats | None
+    """Threshold τ on the log-ratio of whole responses; None where β = 0."""
 
     @property
-    def rollouts(self) -> int:
+    def rollouts(self) -> units.Rollouts:
         """Rollouts in all, ``n·K``."""
         return self.prompts * self.rollouts_per_prompt
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {**asdict(self), "rollouts": self.rollouts}
-
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """The bound at one allocation, with its terms (reward units unless said)."""
+class Bound(Record):
+    """The bound on the error of the estimated objective at one allocation, with its terms."""
 
-    total: float
+    total: units.BoundTerm
     """Sum of the three terms."""
-    sampling: float
+    sampling: units.BoundTerm
     """``S(n, K, τ)``: error from finitely many prompts and rollouts."""
-    reward_shift: float
+    reward_shift: units.BoundTerm
     """``C·√L(m)``: error of the reward model on the current policy."""
-    kl_clipping: float
+    kl_clipping: units.BoundTerm
     """``β·E(|ℓ| − τ)₊``: bias from clipping the log-ratio."""
-    irreducible: float
+    irreducible: units.BoundTerm
     """Infimum of the total over all budgets within the limits."""
     vacuous: bool
     """True where the total is not below the reward range R."""
-    coverage: float
+    coverage: units.Coverage
     """``C`` after the labels."""
-    reward_error: float
-    """``L(m)``, reward units squared."""
-    clipped_share: float | None
-    """``P(|ℓ| > τ)``; None where β = 0."""
-    policy_complexity: float
-    """``ln M`` or ``KL(Q‖P)`` in nats, else 0."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return asdict(self)
+    reward_error: units.SquaredReward
+    """``L(m)``: mean squared error of the reward model."""
+    clipped_share: units.Share | None
+    """``P(|ℓ| > τ)``: responses beyond the clip threshold; None where β = 0."""
+    policy_complexity: units.Nats
+    """``ln M`` or ``KL(Q‖P)``, else 0."""
 
 
 class Constants(NamedTuple):

@@ -6,10 +6,18 @@ The four calibrations (rollouts, reward model, coverage, costs) share these shap
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from rlhf_budget.errors import CalibrationError
+from rlhf_budget.scenario.records import AS_MAPPING, NOT_IN_JSON, Record, json_form
+
+if TYPE_CHECKING:
+    from rlhf_budget.calibrate.agreement.calibration import VoteCounts
+    from rlhf_budget.calibrate.reward_model.calibration import ReportedCurve
+    from rlhf_budget.calibrate.rollouts.groups import GroupShare
+    from rlhf_budget.calibrate.rollouts.tail_summary import TailSummary
+    from rlhf_budget.scenario import units
 
 Status = Literal["estimated", "unreliable", "unavailable"]
 WarningCode = Literal[
@@ -34,7 +42,7 @@ SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Record):
     """One constant of a scenario, estimated from data."""
 
     constant: str
@@ -43,20 +51,20 @@ class Estimate:
     """Unit of value, standard error and interval."""
     status: Status
     """``estimated``, ``unreliable`` (a value, with a reason in ``note``) or ``unavailable``."""
-    value: float | None
+    value: units.OwnUnit | None
     """The estimate; None where unavailable."""
-    standard_error: float | None
+    standard_error: units.OwnUnit | None
     """Standard error in the same unit; None where unknown or not applicable."""
-    interval: tuple[float, float] | None
+    interval: tuple[units.OwnUnit, units.OwnUnit] | None
     """Interval at the calibration's level; None where unknown or not applicable."""
     method: str
     """Short name of the estimator."""
-    sample_size: int
+    sample_size: units.Count
     """Number of independent units behind the value (prompt groups, rollouts, steps, points)."""
     note: str | None = None
     """What a reader must know: why unreliable or unavailable, and what to log."""
-    pasted: bool = True
-    """False for what is no scenario key: it stays out of the fragment (not in JSON)."""
+    pasted: bool = field(default=True, metadata=NOT_IN_JSON)
+    """False for what is no scenario key: it stays out of the fragment."""
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.status == "unavailable"):
@@ -69,23 +77,9 @@ class Estimate:
         """Return the estimate that the data do not give; ``note`` says why and what to log."""
         return cls(constant, unit, "unavailable", None, None, None, method, 0, note)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the estimate as JSON holds it."""
-        return {
-            "constant": self.constant,
-            "unit": self.unit,
-            "status": self.status,
-            "value": self.value,
-            "standard_error": self.standard_error,
-            "interval": None if self.interval is None else list(self.interval),
-            "method": self.method,
-            "sample_size": self.sample_size,
-            "note": self.note,
-        }
-
 
 @dataclass(frozen=True, slots=True)
-class CalibrationWarning:
+class CalibrationWarning(Record):
     """Something in the data that the reader must act on."""
 
     code: WarningCode
@@ -93,46 +87,71 @@ class CalibrationWarning:
     message: str
     """What was seen, and what to do."""
 
-    def to_dict(self) -> dict[str, str]:
-        """Return the warning as JSON holds it."""
-        return {"code": self.code, "message": self.message}
-
 
 @dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(Record):
     """Rows that were read and not used, for one reason."""
 
     reason: str
     """Short name of the reason, such as ``null-reward``."""
-    count: int
+    count: units.Count
     """Number of rows."""
 
 
 @dataclass(frozen=True, slots=True)
-class GroupSizes:
+class GroupSizes(Record):
     """Rollouts per prompt group among the rows used."""
 
-    least: int
-    """Smallest group, in rollouts."""
-    mean: float
-    """Mean group, in rollouts."""
-    most: int
-    """Largest group, in rollouts."""
-
-    def to_dict(self) -> dict[str, float]:
-        """Return the sizes as JSON holds them."""
-        return {"min": self.least, "mean": self.mean, "max": self.most}
+    min: units.Rollouts
+    """Smallest group."""
+    mean: units.RealRollouts
+    """Mean group."""
+    max: units.Rollouts
+    """Largest group."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FileSkip(Record):
+    """A file without a readable row."""
+
+    file: str
+    """Its path."""
+    reason: str
+    """Why no row could be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowCount(Record):
+    """What became of the rows."""
+
+    read: units.Count
+    """Rows in the files."""
+    used: units.Count
+    """Rows behind the estimates; ``read`` less all ``skipped``."""
+    skipped: tuple[Skip, ...]
+    """Rows left out, by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source(Record):
     """Where the numbers come from."""
+
+    json_names: ClassVar = (
+        "files",
+        "trainer",
+        "fields",
+        "rows",
+        "files_skipped=unread",
+        "steps",
+        "prompts",
+        "rollouts_per_prompt",
+    )
 
     files: tuple[str, ...] = ()
     """Files that were read; empty for a frame in memory."""
     trainer: str | None = None
     """Trainer whose format was recognised; None where fields were given by hand."""
-    fields: tuple[tuple[str, str | None], ...] = ()
+    fields: tuple[tuple[str, str | None], ...] = field(default=(), metadata=AS_MAPPING)
     """Pairs (role, field name), such as ``("reward", "score")``; None for a role without field."""
     rows_read: int = 0
     """Rows in the files."""
@@ -140,32 +159,24 @@ class Source:
     """Rows behind the estimates; ``rows_read`` less all ``skipped``."""
     skipped: tuple[Skip, ...] = ()
     """Rows left out, by reason."""
-    steps: tuple[int, int] | None = None
+    steps: tuple[units.Step, units.Step] | None = None
     """First and last training step used."""
     files_skipped: tuple[tuple[str, str], ...] = ()
     """Pairs (file, why) of files without a readable row."""
-    prompts: int = 0
+    prompts: units.Prompts = 0
     """Prompt groups used: one prompt at one step is one group."""
     rollouts_per_prompt: GroupSizes | None = None
     """Sizes of these groups; None where rows are not rollouts."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the source as JSON holds it."""
-        sizes = self.rollouts_per_prompt
-        return {
-            "files": list(self.files),
-            "trainer": self.trainer,
-            "fields": dict(self.fields),
-            "rows": {
-                "read": self.rows_read,
-                "used": self.rows_used,
-                "skipped": [{"reason": s.reason, "count": s.count} for s in self.skipped],
-            },
-            "files_skipped": [{"file": f, "reason": why} for f, why in self.files_skipped],
-            "steps": None if self.steps is None else list(self.steps),
-            "prompts": self.prompts,
-            "rollouts_per_prompt": None if sizes is None else sizes.to_dict(),
-        }
+    @property
+    def rows(self) -> RowCount:
+        """What became of the rows."""
+        return RowCount(self.rows_read, self.rows_used, self.skipped)
+
+    @property
+    def unread(self) -> tuple[FileSkip, ...]:
+        """Files without a readable row."""
+        return tuple(FileSkip(file, reason) for file, reason in self.files_skipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +228,23 @@ def _put(fragment: Fragment, key_path: str, value: object) -> None:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Record):
     """Constants from data: what the four ``calibrate`` commands have in common."""
 
     command: ClassVar[str] = "calibrate"
+    json_names: ClassVar = (
+        "level",
+        "source",
+        "estimates",
+        "tail",
+        "groups",
+        "curve=reported_curve",
+        "agreement=votes",
+        "fragment",
+    )
 
-    level: float
-    """Level of all intervals, a share in (0, 1)."""
+    level: units.Share
+    """Level of all intervals."""
     source: Source
     """Files, fields and rows behind the numbers."""
     estimates: tuple[Estimate, ...]
@@ -253,9 +274,25 @@ class Calibration:
             self.estimates, choices=self.choices, include_unreliable=include_unreliable
         )
 
-    def parts(self) -> dict[str, Any]:
-        """Return what a subclass adds to JSON: ``tail``, ``groups``, ``curve``, ``agreement``."""
-        return {}
+    @property
+    def tail(self) -> TailSummary | None:
+        """Distribution of the log-ratio; None but for rollouts that hold one."""
+        return None
+
+    @property
+    def groups(self) -> tuple[GroupShare, ...] | None:
+        """Informative groups by size; None but for rollouts whose reward takes two values."""
+        return None
+
+    @property
+    def reported_curve(self) -> ReportedCurve | None:
+        """Loss of a reward model against labels; None but for reward models."""
+        return None
+
+    @property
+    def votes(self) -> VoteCounts | None:
+        """Votes behind an agreement; None but for preference sets."""
+        return None
 
     def to_dict(self, *, include_unreliable: bool = False) -> dict[str, Any]:
         """Return the whole result as JSON holds it (interface: ``calibrate``)."""
@@ -265,14 +302,7 @@ class Calibration:
             "schema_version": SCHEMA_VERSION,
             "tool": {"name": "rlhf-budget", "version": getattr(rlhf_budget, "__version__", "0")},
             "command": self.command,
-            "warnings": [warning.to_dict() for warning in self.warnings],
-            "level": self.level,
-            "source": self.source.to_dict(),
-            "estimates": [estimate.to_dict() for estimate in self.estimates],
-            "tail": None,
-            "groups": None,
-            "curve": None,
-            "agreement": None,
-            **self.parts(),
+            "warnings": json_form(self.warnings),
+            **json_form(self),
             "fragment": self.fragment(include_unreliable=include_unreliable),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from typing import Any
@@ -13,7 +14,11 @@ def main() -> None:
 
     # Unwinding, as after Ctrl-C, lets every temporary file be removed.
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # On exit the interpreter looks for cycles to free, among all that was ever imported: a sixth of
+    # a plan's time. What is frozen it leaves alone, and the process ends anyway.
+    gc.freeze()
+    sys.exit(code)
 
 
 def _terminated(number: int, _frame: Any) -> None:

@@ -45,7 +45,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (OSError, FILE),
 )
 
-# Typer brings its own copy of Click or imports Click, by version: this finds the class in both.
+# The base of Typer's own exceptions, in its copy of Click, which exports it under no public name.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
@@ -81,10 +81,10 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 
 def _print_json(error: Exception) -> None:
-    from rlhf_budget.errors import error_dict
     from rlhf_budget.report.data import json_text
+    from rlhf_budget.scenario.failure import failure
 
-    entry = error_dict(error)
+    entry = failure(error).to_dict()
     if isinstance(error, UsageError):
         entry |= {"code": "usage", "message": _usage_message(error)}
     elif not isinstance(error, RlhfBudgetError):

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
 from rlhf_budget.cli.output import Answer, send
+
+if TYPE_CHECKING:
+    from rlhf_budget.planning.results import Plan
+    from rlhf_budget.report.document import Document
 
 
 def plan(
@@ -22,7 +28,6 @@ def plan(
     With --target-bound, find the least budget that reaches a bound instead.
     """
     from rlhf_budget.planning import planner
-    from rlhf_budget.report.plan_document import plan_document
     from rlhf_budget.scenario import load_scenario
 
     loaded = load_scenario(
@@ -31,8 +36,14 @@ def plan(
     found = planner.plan(loaded, tolerance=tolerance, target_bound=target_bound)
     answer = Answer(
         command="plan",
-        document=lambda: plan_document(found),
+        document=lambda: _document(found),
         data=found.to_dict,
         rows=lambda: [found.to_dict()],
     )
     send(answer, format_, output, quiet=quiet)
+
+
+def _document(found: Plan) -> Document:
+    from rlhf_budget.report.plan_document import plan_document  # data need no document
+
+    return plan_document(found)

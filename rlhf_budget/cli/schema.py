@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
 from rlhf_budget.cli.output import deliver
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
 
 
 class Subject(StrEnum):
@@ -28,18 +23,6 @@ class Subject(StrEnum):
     SIMULATE = "simulate"
 
 
-_SCHEMAS = {
-    Subject.SCENARIO: ("rlhf_budget.scenario.schema", "scenario_schema"),
-    Subject.PLAN: ("rlhf_budget.report.schema", "plan_schema"),
-    Subject.COMPARE: ("rlhf_budget.report.several_schema", "compare_schema"),
-    Subject.CHECK: ("rlhf_budget.report.several_schema", "check_schema"),
-    Subject.SWEEP: ("rlhf_budget.report.several_schema", "sweep_schema"),
-    Subject.CALIBRATE: ("rlhf_budget.calibrate.schema", "calibrate_schema"),
-    Subject.SIMULATE: ("rlhf_budget.simulation.evaluation.schema", "simulate_schema"),
-}
-"""Subject -> module and function that makes its schema."""
-
-
 def schema(
     of: Annotated[
         Subject, typer.Option("--of", help="The scenario file, or the JSON that a command prints.")
@@ -51,6 +34,12 @@ def schema(
     """Print a JSON Schema: of scenario files, or of a command's JSON."""
     from rlhf_budget.report.data import json_text
 
-    module, function = _SCHEMAS[of]
-    make: Callable[[], dict[str, Any]] = getattr(import_module(module), function)
-    deliver(json_text(make()), output, quiet=quiet)
+    if of is Subject.SCENARIO:
+        from rlhf_budget.scenario.schema import scenario_schema
+
+        made = scenario_schema()
+    else:
+        from rlhf_budget.report.schema import output_schema
+
+        made = output_schema(of.value)
+    deliver(json_text(made), output, quiet=quiet)

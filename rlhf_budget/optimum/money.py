@@ -8,36 +8,35 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from rlhf_budget.scenario.records import Record
 
 if TYPE_CHECKING:
+    from rlhf_budget.scenario import units
     from rlhf_budget.scenario.models import Scenario
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Record):
     """What an allocation costs, in the scenario's currency."""
 
-    total: float
+    total: units.Money
     """Everything together."""
-    prompts: float
+    prompts: units.Money
     """Acquisition and prefill of the prompts."""
-    rollouts: float
+    rollouts: units.Money
     """All rollouts."""
-    labels: float
+    labels: units.Money
     """The labels to buy."""
-    fixed: float
+    fixed: units.Money
     """What is paid whatever is bought."""
-    budget: float | None
+    budget: units.Money | None
     """Money there is; None where the plan looks for the least budget."""
-    unspent: float | None
+    unspent: units.Money | None
     """Budget less total; None without a budget. Negative for an allocation beyond the budget."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return asdict(self)
 
 
 class Prices(NamedTuple):

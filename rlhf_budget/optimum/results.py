@@ -3,50 +3,55 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from rlhf_budget.scenario.records import Record
+
+if TYPE_CHECKING:
+    from rlhf_budget.scenario import units
 
 Status = Literal["optimal", "not_proved"]
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(Record):
     """Proof that no feasible allocation is better by more than the gap."""
 
-    lower_bound: float
-    """No feasible allocation has a smaller bound (reward units)."""
-    relative_gap: float
+    lower_bound: units.Reward
+    """No feasible allocation has a smaller bound."""
+    relative_gap: units.Gap
     """``(total − lower_bound)/total``."""
     proved: bool
     """True where the gap is within the tolerance."""
-    evaluations: int
+    evaluations: units.Count
     """Points and boxes at which the bound was evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
-class NearOptimal:
+class NearOptimal(Record):
     """How far each decision can move while the bound stays near its best."""
 
-    within: float
-    """Relative excess that counts as near, a fraction."""
-    prompts: tuple[int, int]
+    within: units.Gap
+    """Relative excess that counts as near."""
+    prompts: tuple[units.Prompts, units.Prompts]
     """Least and most prompts of such a plan."""
-    rollouts_per_prompt: tuple[int, int]
+    rollouts_per_prompt: tuple[units.RolloutsPerPrompt, units.RolloutsPerPrompt]
     """Least and most rollouts per prompt."""
-    labels: tuple[int, int]
+    labels: tuple[units.Labels, units.Labels]
     """Least and most labels."""
-    least_cost: float
-    """Cost of the cheapest such plan, currency."""
+    least_cost: units.Money
+    """Cost of the cheapest such plan."""
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Target(Record):
     """The least budget that reaches a target bound."""
 
-    bound: float
-    """The bound asked for, reward units."""
-    least_cost: float
-    """Cost of the plan found, currency."""
-    least_cost_lower_bound: float
+    bound: units.Reward
+    """The bound asked for."""
+    least_cost: units.Money
+    """Cost of the plan found."""
+    least_cost_lower_bound: units.Money
     """No plan that reaches the target costs less."""
-    relative_gap: float
+    relative_gap: units.Gap
     """``(least_cost − least_cost_lower_bound)/least_cost``."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
 import stat
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +57,8 @@ def csv_text(results: Iterable[Mapping[str, Any]]) -> str:
     named by what tells their entries apart. Lists of numbers in ``inputs`` (samples, eigenvalues)
     are left out: JSON has them.
     """
+    import csv  # noqa: PLC0415 - the other formats start sooner
+
     rows = [dict(flat_result(result)) for result in results]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO(newline="")
@@ -133,6 +133,8 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
 
 
 def _replace(target: Path, data: bytes) -> None:
+    import tempfile  # noqa: PLC0415 - printing needs no files
+
     handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as stream:

@@ -1,320 +1,202 @@
-"""JSON Schemas of what commands print: every field with its meaning and unit."""
+"""JSON Schemas of what commands print, read from the declarations of their results.
+
+Type and unit come from a field's annotation, its meaning from its docstring, its key from
+:mod:`rlhf_budget.scenario.records`. Docstrings of fields are in the source only, so it is read;
+no other command needs this module.
+"""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+import ast
+import inspect
+import re
+import sys
+from collections import ChainMap
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import is_dataclass
+from functools import cache
+from importlib import import_module
+from itertools import pairwise
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-Schema: TypeAlias = dict[str, Any]
+from rlhf_budget.report.data import SCHEMA_VERSION
+from rlhf_budget.scenario.records import AS_MAPPING, LEFT_OUT_IF_NONE, json_keys
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
-REWARD = "reward units"
+Schema = dict[str, Any]
 
-
-# --- building blocks, for every output -----------------------------------------------------------
-
-
-def number(description: str, unit: str = "", **limits: float) -> Schema:
-    """Describe a number, with its unit."""
-    return {"type": "number", "description": _with_unit(description, unit), **limits}
-
-
-def whole(description: str, unit: str = "", minimum: int = 0) -> Schema:
-    """Describe a whole number."""
-    return {
-        "type": "integer",
-        "minimum": minimum,
-        "description": _with_unit(description, unit),
-    }
-
-
-def text(description: str, *words: str) -> Schema:
-    """Describe a text, or one of some words."""
-    return {"type": "string", "description": description} | ({"enum": [*words]} if words else {})
-
-
-def truth(description: str) -> Schema:
-    """Describe a truth value."""
-    return {"type": "boolean", "description": description}
+_RESULTS: Final = {
+    "plan": ("rlhf_budget.planning.results", "Plan"),
+    "compare": ("rlhf_budget.studies.comparison", "Comparison"),
+    "check": ("rlhf_budget.studies.gates", "Check"),
+    "sweep": ("rlhf_budget.studies.sweeps", "Sweep"),
+    "calibrate": ("rlhf_budget.calibrate.estimates", "Calibration"),
+    "simulate": ("rlhf_budget.simulation.evaluation.results", "Simulation"),
+}
+"""Command -> module and class of what it prints."""
+_EACH: Final = "Each of them."
+_TYPES: Final = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
-def array(items: Schema, description: str) -> Schema:
-    """Describe a list."""
-    return {"type": "array", "items": items, "description": description}
+def output_schema(command: str) -> Schema:
+    """Return the JSON Schema (draft 2020-12) of what a command prints with ``--format json``.
 
-
-def pair(items: Schema, description: str) -> Schema:
-    """Describe a range: its two ends."""
-    return array(items, description) | {"minItems": 2, "maxItems": 2}
-
-
-def record(description: str, fields: Schema, optional: tuple[str, ...] = ()) -> Schema:
-    """Describe an object, all of whose fields are there unless named as optional.
-
-    Other keys may be added within a schema version, so they are allowed.
+    Every field has its meaning and, where it is a number, its unit. Keys may be added within a
+    schema version, so others are allowed.
     """
+    result, header = _record(_result(command)), _header(command)
     return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"Output of rlhf-budget {command}",
         "type": "object",
-        "description": description,
-        "required": [name for name in fields if name not in optional],
-        "properties": fields,
-    }
-
-
-def nullable(schema: Schema) -> Schema:
-    """Allow null: not applicable."""
-    if isinstance(schema.get("type"), str):
-        return schema | {"type": [schema["type"], "null"]}
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def with_header(command: str, title: str, result: Schema) -> Schema:
-    """Describe the whole output of a command: the common header and its result."""
-    header = {
-        "schema_version": {"const": 1, "description": "Version of this format."},
-        "tool": record(
-            "What wrote this.", {"name": {"const": "rlhf-budget"}, "version": text("Its version.")}
-        ),
-        "command": {"const": command, "description": "The command."},
-        "warnings": array(
-            record(
-                "A warning.",
-                {
-                    "code": text("Stable name, such as vacuous-bound."),
-                    "message": text("What is doubtful, and what to do."),
-                },
-            ),
-            "What is doubtful about the result.",
-        ),
-    }
-    return {
-        "$schema": DIALECT,
-        "title": title,
-        "type": "object",
+        "description": result["description"],
         "required": [*header, *result["required"]],
         "properties": header | result["properties"],
     }
 
 
-def _with_unit(description: str, unit: str) -> str:
-    return f"{description} ({unit})." if unit else f"{description}."
+def _result(command: str) -> type:
+    module, name = _RESULTS[command]
+    found: type = getattr(import_module(module), name)
+    return found
 
 
-# --- parts of a plan -----------------------------------------------------------------------------
-
-
-def allocation_schema() -> Schema:
-    """Describe an allocation."""
-    return record(
-        "The four decisions.",
-        {
-            "prompts": whole("Distinct prompts", "prompts"),
-            "rollouts_per_prompt": whole("Completions of each prompt", "rollouts", 1),
-            "labels": whole("Preference comparisons to buy", "labels"),
-            "clip_threshold": nullable(
-                number(
-                    "Where the log-ratio of whole responses is clipped; null at a KL coefficient "
-                    "of 0",
-                    "nats",
-                    minimum=0,
-                )
-            ),
-            "rollouts": whole("Rollouts in all", "rollouts"),
+def _header(command: str) -> dict[str, Schema]:
+    """Describe what ``report.data.with_header`` puts before every result."""
+    texts = {"type": "string"}
+    tool = {
+        "type": "object",
+        "description": "What wrote this.",
+        "required": ["name", "version"],
+        "properties": {
+            "name": {"const": "rlhf-budget", "description": "The program."},
+            "version": texts | {"description": "Its version."},
         },
-    )
-
-
-def bound_schema() -> Schema:
-    """Describe a bound with its terms."""
-    return record(
-        "The bound on the error of the estimated objective, and its terms.",
-        {
-            "total": number("Sum of the three terms", REWARD, minimum=0),
-            "sampling": number("Error of finitely many prompts and rollouts", REWARD, minimum=0),
-            "reward_shift": number(
-                "Error of the reward model on the current policy", REWARD, minimum=0
-            ),
-            "kl_clipping": number("Bias of clipping the log-ratio", REWARD, minimum=0),
-            "irreducible": number(
-                "Infimum of the total over all budgets within the limits", REWARD, minimum=0
-            ),
-            "vacuous": truth("Whether the total is not below the reward range."),
-            "coverage": number("Coverage after the labels", minimum=1),
-            "reward_error": number(
-                "Mean squared error of the reward model", "reward units squared", minimum=0
-            ),
-            "clipped_share": nullable(
-                number(
-                    "Share of responses beyond the clip threshold", "fraction", minimum=0, maximum=1
-                )
-            ),
-            "policy_complexity": number("What choosing the policy costs", "nats", minimum=0),
-        },
-    )
-
-
-def cost_schema() -> Schema:
-    """Describe a cost with its parts."""
-    return record(
-        "What an allocation costs (currency).",
-        {
-            "total": number("Everything together", "currency"),
-            "prompts": number("Acquisition and prefill of prompts", "currency"),
-            "rollouts": number("All rollouts", "currency"),
-            "labels": number("All labels to buy", "currency"),
-            "fixed": number("Paid whatever is bought", "currency"),
-            "budget": nullable(number("Money there is; null with a target", "currency")),
-            "unspent": nullable(
-                number("Budget less total, negative beyond the budget", "currency")
-            ),
-        },
-    )
-
-
-def certificate_schema() -> Schema:
-    """Describe a certificate."""
-    return record(
-        "Proof that no feasible allocation is better by more than the gap.",
-        {
-            "lower_bound": number("No feasible allocation has a smaller bound", REWARD),
-            "relative_gap": number("(total - lower_bound)/total", "fraction", minimum=0),
-            "proved": truth("Whether the gap is within --tolerance."),
-            "evaluations": whole("Points and boxes at which the bound was evaluated"),
-        },
-    )
-
-
-def marginal_schema() -> Schema:
-    """Describe the value of more money."""
-    return record(
-        "What a little more money does.",
-        {
-            "bound_per_currency": number(
-                "Slope of the best bound in the budget", f"{REWARD} per currency", maximum=0
-            )
-        },
-    )
-
-
-def _near_optimal_schema() -> Schema:
-    names = {
-        "prompts": "prompts",
-        "rollouts_per_prompt": "rollouts per prompt",
-        "labels": "labels",
     }
-    ranges = {
-        key: pair(whole(f"Number of {name}"), f"Least and most {name} of such a plan.")
-        for key, name in names.items()
+    named = {"const": command}
+    if command == "calibrate":  # four commands, of one shape
+        named = texts | {"pattern": "^calibrate( |$)"}
+    # A sweep has none of its own.
+    warned = _result(command if command != "sweep" else "plan")
+    hint, _ = _declared(warned, ("warnings",))
+    return {
+        "schema_version": {"const": SCHEMA_VERSION, "description": "Version of this format."},
+        "tool": tool,
+        "command": named | {"description": "The command."},
+        "warnings": _schema(hint, "What is doubtful about the result, and what to do."),
     }
-    return record(
-        "How far each decision can move while the bound stays near its best.",
-        {
-            "within": number("Relative excess that counts as near", "fraction", minimum=0),
-            **ranges,
-            "least_cost": number("Cost of the cheapest such plan", "currency"),
-        },
-    )
 
 
-def _alternative_schema() -> Schema:
-    return record(
-        "The best plan under another concentration inequality.",
-        {
-            "concentration": text("As in bound.concentration."),
-            "total": number("Its best bound", REWARD),
-            "allocation": allocation_schema(),
-            "cost": cost_schema(),
-        },
-        optional=("cost",),
-    )
+def _record(kind: type, meaning: str = "") -> Schema:
+    """Describe a dataclass as an object."""
+    properties, required = {}, []
+    for key, path, how in json_keys(kind):
+        hint, text = _declared(kind, path)
+        if how == AS_MAPPING["json"]:
+            hint = Mapping[str, get_args(get_args(hint)[0])[1]]  # type: ignore[misc]
+        properties[key] = _schema(hint, text)
+        if how != LEFT_OUT_IF_NONE["json"]:
+            required.append(key)
+    return {
+        "type": "object",
+        "description": meaning or _meaning(kind.__doc__),
+        "required": required,
+        "properties": properties,
+    }
 
 
-def _assumed_schema() -> Schema:
-    return record(
-        "A constant given as a range or as unknown.",
-        {
-            "constant": text("Key path in the scenario."),
-            "kind": text("How it was given.", "range", "unknown"),
-            "value": number("What the plan used"),
-            "low": number("Low end"),
-            "high": number("High end"),
-            "source": nullable(text("Where the range comes from.")),
-            "allocation_at_low": nullable(allocation_schema()),
-            "allocation_at_high": nullable(allocation_schema()),
-        },
-    )
+def _schema(hint: Any, meaning: str) -> Schema:  # noqa: PLR0911 - one return for each kind
+    """Describe a type; ``meaning`` says what stands there."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        beside = {key: value for key, value in parts[1]._asdict().items() if value is not None}
+        unit = beside.pop("name", None)
+        text = meaning if unit is None else f"{meaning.removesuffix('.')} ({unit})."
+        return _schema(parts[0], text) | beside
+    described = {"description": meaning}
+    if origin in (Union, UnionType):
+        options = [_schema(part, meaning) for part in parts if part is not NoneType]
+        null = ["null"] if NoneType in parts else []
+        types = [name for option in options for name in _listed(option["type"])]
+        words = {"enum": [*options[0]["enum"], None]} if null and "enum" in options[0] else {}
+        return dict(ChainMap(words, {"type": [*types, *null]}, *options))
+    if origin is Literal:
+        return {"type": "string", **described, "enum": [*parts]}
+    if origin is tuple:
+        ends = {} if parts[-1] is Ellipsis else dict.fromkeys(("minItems", "maxItems"), len(parts))
+        return {"type": "array", **described, "items": _schema(parts[0], _EACH), **ends}
+    if origin in (dict, Mapping):
+        values = {} if parts[1] is Any else {"additionalProperties": _schema(parts[1], _EACH)}
+        return {"type": "object", **described, **values}
+    if is_dataclass(hint):
+        return _record(hint, "" if meaning == _EACH else meaning)  # type: ignore[arg-type]
+    return {"type": _TYPES[hint], **described}
 
 
-def _current_schema() -> Schema:
-    return record(
-        "The scenario's current allocation beside the plan.",
-        {
-            "allocation": allocation_schema(),
-            "bound": bound_schema(),
-            "cost": cost_schema(),
-            "excess": number("Its bound less the plan's", REWARD),
-            "excess_relative": number("The same over the plan's bound", "fraction"),
-            "violations": array(text("Key path, or budget."), "Limits that it breaks."),
-        },
-    )
+def _listed(types: str | list[str]) -> list[str]:
+    return [types] if isinstance(types, str) else types
 
 
-def _target_schema() -> Schema:
-    return record(
-        "The least budget that reaches a target bound.",
-        {
-            "bound": number("The bound asked for", REWARD),
-            "least_cost": number("Cost of the plan found", "currency"),
-            "least_cost_lower_bound": number("No such plan costs less", "currency"),
-            "relative_gap": number(
-                "(least_cost - least_cost_lower_bound)/least_cost", "fraction", minimum=0
-            ),
-        },
-    )
+# --- declarations --------------------------------------------------------------------------------
 
 
-def result_schema() -> Schema:
-    """Describe RESULT: a plan without the header."""
-    elasticity = record(
-        "How much the best bound moves with one constant.",
-        {
-            "constant": text("Key path in the scenario."),
-            "elasticity": number("d ln(total)/d ln(constant) at the re-optimised plan"),
-        },
-    )
-    closed_form = record(
-        "The textbook number of rollouts per prompt.",
-        {
-            "rollouts_per_prompt": nullable(number("Not rounded; null where no rule applies")),
-            "rule": text("The rule, or why none applies."),
-        },
-    )
-    return record(
-        "The certified best allocation.",
-        {
-            "status": text("Whether the certificate proves it.", "optimal", "not_proved"),
-            "scenario": text("Name of the scenario."),
-            "currency": text("Label of all money."),
-            "inputs": {
-                "type": "object",
-                "description": "The scenario, fully resolved; plans to the same total.",
-            },
-            "allocation": allocation_schema(),
-            "bound": bound_schema(),
-            "cost": cost_schema(),
-            "certificate": certificate_schema(),
-            "closed_form": closed_form,
-            "alternatives": array(_alternative_schema(), "Other inequalities, each planned."),
-            "binding": array(text("Key path."), "Limits that a decision meets and that cost."),
-            "marginal": nullable(marginal_schema()),
-            "near_optimal": nullable(_near_optimal_schema()),
-            "sensitivity": array(elasticity, "Elasticities, largest first."),
-            "assumed": array(_assumed_schema(), "Constants that are not known exactly."),
-            "current": nullable(_current_schema()),
-            "target": nullable(_target_schema()),
-        },
-    )
+def _declared(kind: type, path: tuple[str, ...]) -> tuple[Any, str]:
+    """Return the type and the meaning of what stands at the end of a path."""
+    hint: Any = kind
+    meaning: str | None = None
+    nullable = False
+    for name in path:
+        owner: Any = next(part for part in (*get_args(hint), hint) if is_dataclass(part))
+        member = inspect.getattr_static(owner, name, None)
+        function = member.fget if isinstance(member, property) else member
+        if inspect.isfunction(function):
+            hint, meaning = _hints(function)["return"], function.__doc__
+        else:
+            hint, meaning = _hints(owner)[name], _field_docstrings(owner)[name]
+        nullable |= NoneType in get_args(hint)
+    return (hint | None if nullable else hint), _meaning(meaning)
 
 
-def plan_schema() -> Schema:
-    """Return the JSON Schema of what ``plan --format json`` prints."""
-    return with_header("plan", "Output of rlhf-budget plan", result_schema())
+def _meaning(docstring: str | None) -> str:
+    """Return the first paragraph as JSON's readers would say it."""
+    paragraph = inspect.cleandoc(docstring or "").partition("\n\n")[0]
+    text = " ".join(paragraph.replace("`", "").split()).removeprefix("Return ")
+    return re.sub(r"\bNone\b", "null", text[:1].upper() + text[1:])
+
+
+@cache
+def _field_docstrings(kind: Any) -> dict[str, str]:
+    found = {}
+    for owner in reversed(kind.__mro__[:-1]):
+        (definition,) = ast.parse(inspect.getsource(owner)).body
+        for field, text in pairwise(definition.body):  # type: ignore[attr-defined]
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                found[ast.unparse(field.target)] = ast.literal_eval(text.value)
+    return found
+
+
+def _hints(declared: Any) -> dict[str, Any]:
+    """Resolve annotations, with what their module imports only for them."""
+    owners = declared.__mro__[:-1] if isinstance(declared, type) else (declared,)
+    names = {name: found for owner in owners for name, found in _imports(owner.__module__).items()}
+    return get_type_hints(declared, localns=names, include_extras=True)
+
+
+@cache
+def _imports(module: str) -> dict[str, Any]:
+    """Return what a module imports under ``TYPE_CHECKING``."""
+    found = {}
+    for guard in ast.parse(inspect.getsource(sys.modules[module])).body:
+        if isinstance(guard, ast.If) and ast.unparse(guard.test) == "TYPE_CHECKING":
+            for statement in guard.body:
+                if isinstance(statement, ast.ImportFrom):
+                    for alias in statement.names:
+                        with suppress(ImportError):
+                            found[alias.asname or alias.name] = _imported(statement, alias.name)
+    return found
+
+
+def _imported(statement: ast.ImportFrom, name: str) -> Any:
+    module = import_module(statement.module or "")
+    return getattr(module, name, None) or import_module(f"{statement.module}.{name}")

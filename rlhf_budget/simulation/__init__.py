@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from rlhf_budget.simulation.evaluation.results import Simulation
-from rlhf_budget.simulation.evaluation.schema import simulate_schema
 from rlhf_budget.simulation.evaluation.study import simulate
 from rlhf_budget.simulation.evaluation.world import WorldSpec
 
-__all__ = ["Simulation", "WorldSpec", "simulate", "simulate_schema"]
+__all__ = ["Simulation", "WorldSpec", "simulate"]

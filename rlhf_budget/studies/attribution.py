@@ -11,21 +11,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, get_args
 
 from rlhf_budget.errors import ScenarioError
 from rlhf_budget.optimum.certified import TOLERANCE, Optimum
 from rlhf_budget.planning.planner import plan_many
 from rlhf_budget.scenario.models import Scenario
+from rlhf_budget.scenario.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rlhf_budget.planning.results import Plan
+    from rlhf_budget.scenario import units
 
 Method = Literal["shapley", "one_at_a_time"]
 
-GROUPS: Final = (
+Group = Literal[
     "budget",
     "costs",
     "objective",
@@ -33,57 +35,45 @@ GROUPS: Final = (
     "reward_model",
     "log_ratio",
     "limits",
-)
+]
+GROUPS: Final[tuple[Group, ...]] = get_args(Group)
 """Groups of constants, each a section of the scenario, in the order of the output."""
-METRIC: Final = "bound.total"
-"""What is attributed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
+class Contribution(Record):
     """What one group brings to the difference."""
 
-    group: str
+    group: Group
     """Section of the scenario."""
     changed: tuple[str, ...]
     """Key paths that differ in it."""
-    contribution: float
-    """Its part of the difference, reward units."""
+    contribution: units.Reward
+    """Its part of the difference."""
     planned: bool
     """False where the change of this group alone cannot be planned; its part is then in the
     residual."""
 
 
 @dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(Record):
     """The difference between two best bounds, split by groups of constants."""
+
+    json_names: ClassVar = ("metric", "...")
 
     method: Method
     """``shapley``, or ``one_at_a_time`` where a mixture of both scenarios cannot be planned."""
-    total: float
-    """The difference, reward units."""
-    residual: float
-    """The difference less all contributions, reward units."""
-    groups: tuple[Contribution, ...]
+    total: units.Reward
+    """The difference."""
+    residual: units.Reward
+    """The difference less all contributions."""
+    groups: Annotated[tuple[Contribution, ...], units.Length(7, 7)]
     """All groups, in the order of :data:`GROUPS`."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "metric": METRIC,
-            "method": self.method,
-            "total": self.total,
-            "residual": self.residual,
-            "groups": [
-                {
-                    "group": part.group,
-                    "changed": list(part.changed),
-                    "contribution": part.contribution,
-                    "planned": part.planned,
-                }
-                for part in self.groups
-            ],
-        }
+    @property
+    def metric(self) -> Literal["bound.total"]:
+        """What is attributed."""
+        return "bound.total"
 
 
 def attribute(baseline: Plan, other: Plan, *, tolerance: float = TOLERANCE) -> Attribution:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 
-from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError, error_dict
+from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError
 from rlhf_budget.optimum.certified import TOLERANCE
 from rlhf_budget.planning.planner import plan
 from rlhf_budget.planning.results import Notice, Plan
+from rlhf_budget.scenario.failure import Failure, failure
 from rlhf_budget.scenario.load import load_scenarios
+from rlhf_budget.scenario.records import NOT_IN_JSON, Record, Result
 from rlhf_budget.studies.attribution import Attribution, attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from rlhf_budget.scenario import units
     from rlhf_budget.scenario.models import Scenario
 
-LOWER_IS_BETTER: Final = (
+Lower = Literal[
     "bound.total",
     "bound.sampling",
     "bound.reward_shift",
@@ -28,7 +31,8 @@ LOWER_IS_BETTER: Final = (
     "bound.coverage",
     "bound.reward_error",
     "cost.total",
-)
+]
+LOWER_IS_BETTER: Final[tuple[Lower, ...]] = get_args(Lower)
 """Numbers of a plan of which the smallest is the best."""
 _PARTS: Final = ("allocation", "bound", "cost")
 
@@ -48,8 +52,17 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class ComparedPlan:
+class ComparedPlan(Record):
     """One column: a scenario and its plan, or why there is none."""
+
+    json_names: ClassVar = (
+        "name",
+        "entry.file",
+        "scenario=entry.file_scenario",
+        "status",
+        "result=plan",
+        "error",
+    )
 
     entry: Entry
     """What was planned."""
@@ -66,56 +79,47 @@ class ComparedPlan:
         """The plan, if there is one."""
         return self.outcome if isinstance(self.outcome, Plan) else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        result, error = None, None
-        if isinstance(self.outcome, Plan):
-            result = self.outcome.to_dict()
-            del result["warnings"]
-        else:
-            error = error_dict(self.outcome)
-        return {
-            "name": self.name,
-            "file": self.entry.file,
-            "scenario": self.entry.file_scenario,
-            "status": result["status"] if result else "infeasible",
-            "result": result,
-            "error": error,
-        }
+    @property
+    def status(self) -> Literal["optimal", "not_proved", "infeasible"]:
+        """How it ended."""
+        return self.outcome.status if isinstance(self.outcome, Plan) else "infeasible"
+
+    @property
+    def error(self) -> Failure | None:
+        """Why there is no plan."""
+        return None if isinstance(self.outcome, Plan) else failure(self.outcome)
 
 
 @dataclass(frozen=True, slots=True)
-class ValueDifference:
+class ValueDifference(Record):
     """One number of a plan beside the baseline's."""
+
+    json_names: ClassVar = ("...", "absolute", "relative")
 
     key: str
     """Key path in the plan's JSON."""
-    baseline: float | None
+    baseline: units.OwnUnit | None
     """The baseline's number; None where it has none."""
-    value: float | None
+    value: units.OwnUnit | None
     """The column's number; None where it has none."""
 
     @property
-    def absolute(self) -> float | None:
-        """``value − baseline``, in the number's own unit."""
+    def absolute(self) -> units.OwnUnit | None:
+        """``value − baseline``."""
         if self.baseline is None or self.value is None:
             return None
         return self.value - self.baseline
 
     @property
-    def relative(self) -> float | None:
+    def relative(self) -> units.Relative | None:
         """The same as a fraction of the baseline's size; None where that is 0."""
         if self.absolute is None or not self.baseline:
             return None
         return self.absolute / abs(self.baseline)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {**asdict(self), "absolute": self.absolute, "relative": self.relative}
-
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Record):
     """One column against the baseline."""
 
     name: str
@@ -127,24 +131,24 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Best:
+class Best(Record):
     """Who has the best of one number."""
 
-    key: str
-    """Key path in the plan's JSON."""
+    key: Lower
+    """Key path in the plan's JSON; lower is better."""
     names: tuple[str, ...]
     """The columns that have it; several where they are the same within the tolerance."""
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Result):
     """Scenarios side by side."""
 
     currency: str
     """Label of all money."""
     baseline: str
     """Name of the column that the others are compared with."""
-    tolerance: float
+    tolerance: float = field(metadata=NOT_IN_JSON)
     """Relative differences below this are none."""
     columns: tuple[ComparedPlan, ...]
     """All columns, infeasible ones too."""
@@ -174,24 +178,6 @@ class Comparison:
             Notice(notice.code, f"{', '.join(names)}: {notice.message}")
             for notice, names in found.items()
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, with ``warnings``."""
-        return {
-            "currency": self.currency,
-            "baseline": self.baseline,
-            "columns": [column.to_dict() for column in self.columns],
-            "differences": [
-                {
-                    "name": difference.name,
-                    "values": [value.to_dict() for value in difference.values],
-                    "attribution": difference.attribution.to_dict(),
-                }
-                for difference in self.differences
-            ],
-            "best": [{"key": best.key, "names": list(best.names)} for best in self.best],
-            "warnings": [asdict(notice) for notice in self.warnings],
-        }
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one mapping per column, for CSV."""

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from rlhf_budget.errors import FileAccessError, Problem, ScenarioError
 from rlhf_budget.optimum.certified import TOLERANCE
 from rlhf_budget.planning.planner import plan
 from rlhf_budget.scenario.free_mappings import RESULT_KEYS
+from rlhf_budget.scenario.records import Record, Result
 from rlhf_budget.scenario.suggestions import hint
+from rlhf_budget.scenario.units import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from rlhf_budget.planning.results import Plan
+    from rlhf_budget.planning.results import Notice, Plan
+    from rlhf_budget.scenario import units
     from rlhf_budget.scenario.models import Scenario
 
 Operator = Literal["<=", ">=", "=="]
-Operand = float | bool
+Operand = Annotated[float | bool, Unit("in its own unit")]
 
 _REQUIREMENT: Final = re.compile(r"\s*([\w.]+)\s*(<=|>=|==)\s*(\S+)\s*")
 _TRUTHS: Final = {"true": True, "false": False}
@@ -30,7 +33,7 @@ _SCHEMA_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
+class Baseline(Record):
     """The plan of another version, which a gate compares with."""
 
     file: str
@@ -39,10 +42,10 @@ class Baseline:
     """Name of its scenario."""
     tool_version: str
     """Version of the program that wrote it."""
-    value: float
+    value: units.OwnUnit
     """Its value of the metric."""
-    max_increase: float
-    """Relative increase allowed, a fraction."""
+    max_increase: units.Gap
+    """Relative increase allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +61,26 @@ class Rule:
     operator: Operator
     """How the value must stand to the limit."""
     limit: Operand
-    """The limit, in the unit of the value."""
+    """The limit."""
     baseline: Baseline | None = None
     """The other version's plan, where the limit comes from one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Record):
     """A rule with the plan's value and the verdict."""
+
+    json_names: ClassVar = (
+        "rule.gate",
+        "rule.source",
+        "rule.key",
+        "rule.operator",
+        "rule.limit",
+        "value",
+        "margin",
+        "passed",
+        "rule.baseline",
+    )
 
     rule: Rule
     """What was asked."""
@@ -73,7 +88,7 @@ class Gate:
     """The plan's value."""
 
     @property
-    def margin(self) -> float | None:
+    def margin(self) -> units.OwnUnit | None:
         """Room that is left, negative where the gate fails; None for truth values."""
         limit, value = self.rule.limit, self.value
         if isinstance(limit, bool) or isinstance(value, bool):
@@ -88,25 +103,24 @@ class Gate:
         margin = self.margin
         return self.value == self.rule.limit if margin is None else margin >= 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        rule = self.rule
-        return {
-            "gate": rule.gate,
-            "source": rule.source,
-            "key": rule.key,
-            "operator": rule.operator,
-            "limit": rule.limit,
-            "value": self.value,
-            "margin": self.margin,
-            "passed": self.passed,
-            "baseline": None if rule.baseline is None else asdict(rule.baseline),
-        }
+
+@dataclass(frozen=True, slots=True)
+class GateCount(Record):
+    """How many gates."""
+
+    gates: units.Positive
+    """All gates."""
+    passed: units.Count
+    """Those that passed."""
+    failed: units.Count
+    """Those that failed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Check(Result):
     """A plan held against gates."""
+
+    json_names: ClassVar = ("passed", "warn_only", "plan.status", "gates", "summary", "result=plan")
 
     plan: Plan
     """What was planned."""
@@ -125,23 +139,16 @@ class Check:
         """The gates that failed."""
         return tuple(gate for gate in self.gates if not gate.passed)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, with ``warnings``."""
-        result = self.plan.to_dict()
-        warnings = result.pop("warnings")
-        return {
-            "passed": self.passed,
-            "warn_only": self.warn_only,
-            "status": self.plan.status,
-            "gates": [gate.to_dict() for gate in self.gates],
-            "summary": {
-                "gates": len(self.gates),
-                "passed": len(self.gates) - len(self.failed),
-                "failed": len(self.failed),
-            },
-            "result": result,
-            "warnings": warnings,
-        }
+    @property
+    def summary(self) -> GateCount:
+        """How many passed and failed."""
+        failed = len(self.failed)
+        return GateCount(len(self.gates), len(self.gates) - failed, failed)
+
+    @property
+    def warnings(self) -> tuple[Notice, ...]:
+        """The plan's warnings."""
+        return self.plan.warnings
 
 
 def check(

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
 
-from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError, error_dict
+from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError
 from rlhf_budget.optimum.certified import TOLERANCE, Optimum
 from rlhf_budget.planning.binding import binding_many
 from rlhf_budget.planning.insight import current
 from rlhf_budget.planning.marginal import marginal
 from rlhf_budget.planning.notices import notices
 from rlhf_budget.planning.planner import plan_many
+from rlhf_budget.scenario.failure import Failure, failure
 from rlhf_budget.scenario.keys import KEYS
+from rlhf_budget.scenario.records import Record
+from rlhf_budget.scenario.units import Unit
 from rlhf_budget.scenario.yaml_source import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rlhf_budget.planning.results import CurrentPlan, Marginal
+    from rlhf_budget.bound.terms import Allocation, Bound
+    from rlhf_budget.optimum.money import Cost
+    from rlhf_budget.planning.results import Marginal
+    from rlhf_budget.scenario import units
     from rlhf_budget.scenario.models import Scenario
 
 Scale = Literal["log", "linear"]
-Value = float | str | bool
+Value = Annotated[float | str | bool, Unit("in the constant's unit")]
 PointStatus = Literal["optimal", "not_proved", "infeasible", "invalid"]
 
 STATUSES: Final[tuple[PointStatus, ...]] = ("optimal", "not_proved", "infeasible", "invalid")
@@ -34,8 +41,10 @@ BATCH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
+class Over(Record):
     """What a sweep goes over."""
+
+    json_names: ClassVar = ("key", "scale", "from=first", "to=last", "points")
 
     key: str
     """Key path of the constant."""
@@ -44,16 +53,20 @@ class Over:
     scale: Scale | None = None
     """Spacing: constant ratio (``log``) or step (``linear``); None for a list of values."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        ends = (None, None) if self.scale is None else (self.values[0], self.values[-1])
-        return {
-            "key": self.key,
-            "scale": self.scale,
-            "from": ends[0],
-            "to": ends[1],
-            "points": len(self.values),
-        }
+    @property
+    def first(self) -> Value | None:
+        """First value; None for a list."""
+        return None if self.scale is None else self.values[0]
+
+    @property
+    def last(self) -> Value | None:
+        """Last value; None for a list."""
+        return None if self.scale is None else self.values[-1]
+
+    @property
+    def points(self) -> units.Positive:
+        """Number of values."""
+        return len(self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +84,24 @@ class PlannedPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Point(Record):
     """One value of the constant, and what came of it."""
 
+    json_names: ClassVar = (
+        "value",
+        "status",
+        "planned.optimum.allocation",
+        "planned.optimum.bound",
+        "planned.optimum.cost",
+        "planned.optimum.certificate",
+        "planned.marginal",
+        "binding",
+        "warnings",
+        "error",
+    )
+
     value: Value
-    """The value, in the constant's unit."""
+    """Value of the constant."""
     outcome: PlannedPoint | InfeasibleError | ScenarioError
     """The plan, or why there is none."""
 
@@ -91,35 +117,61 @@ class Point:
             return self.outcome.optimum.status
         return "infeasible" if isinstance(self.outcome, InfeasibleError) else "invalid"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        entry: dict[str, Any] = {"value": self.value, "status": self.status}
-        if isinstance(self.outcome, PlannedPoint):
-            best = self.outcome.optimum
-            return entry | {
-                "allocation": best.allocation.to_dict(),
-                "bound": best.bound.to_dict(),
-                "cost": best.cost.to_dict(),
-                "certificate": asdict(best.certificate),
-                "marginal": asdict(self.outcome.marginal),
-                "binding": list(self.outcome.binding),
-                "warnings": list(self.outcome.warnings),
-                "error": None,
-            }
-        parts = ("allocation", "bound", "cost", "certificate", "marginal")
-        nothing = dict.fromkeys(parts)
-        return {
-            **entry,
-            **nothing,
-            "binding": [],
-            "warnings": [],
-            "error": error_dict(self.outcome),
-        }
+    @property
+    def binding(self) -> tuple[str, ...]:
+        """Key paths of limits that bind and cost something."""
+        return self.planned.binding if self.planned else ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Codes of the plan's warnings."""
+        return self.planned.warnings if self.planned else ()
+
+    @property
+    def error(self) -> Failure | None:
+        """Why there is no plan."""
+        return None if isinstance(self.outcome, PlannedPoint) else failure(self.outcome)
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class PointCount(Record):
+    """How many points ended how."""
+
+    optimal: units.Count
+    """Planned, and proved."""
+    not_proved: units.Count
+    """Planned, and not proved within the tolerance."""
+    infeasible: units.Count
+    """Nothing fits the budget."""
+    invalid: units.Count
+    """The value is no legal one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Record):
+    """An allocation that a scenario has anyway."""
+
+    allocation: Allocation
+    """The four decisions."""
+    bound: Bound
+    """The bound there."""
+    cost: Cost
+    """What it costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep(Record):
     """A scenario planned at many values of one constant."""
+
+    json_names: ClassVar = (
+        "scenario=scenario.name",
+        "scenario.currency",
+        "scenario.inputs",
+        "over",
+        "points",
+        "summary",
+        "current",
+    )
 
     scenario: Scenario
     """The scenario as it is."""
@@ -127,7 +179,7 @@ class Sweep:
     """What was changed."""
     points: tuple[Point, ...]
     """One for each value, in their order."""
-    current: CurrentPlan | None
+    current: Held | None
     """Over the budget: what the scenario does now, to stand beside the frontier."""
 
     @property
@@ -137,27 +189,11 @@ class Sweep:
             (point.value, point.planned) for point in self.points if point.planned is not None
         )
 
-    def count(self, status: PointStatus) -> int:
-        """How many points ended in this way."""
-        return sum(point.status == status for point in self.points)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        now = self.current
-        marked = None
-        if now is not None:
-            marked = {
-                name: getattr(now, name).to_dict() for name in ("allocation", "bound", "cost")
-            }
-        return {
-            "scenario": self.scenario.name,
-            "currency": self.scenario.currency,
-            "inputs": self.scenario.inputs(),
-            "over": self.over.to_dict(),
-            "points": [point.to_dict() for point in self.points],
-            "summary": {status: self.count(status) for status in STATUSES},
-            "current": marked,
-        }
+    @property
+    def summary(self) -> PointCount:
+        """How many points ended how."""
+        ended = Counter(point.status for point in self.points)
+        return PointCount(**{status: ended[status] for status in STATUSES})
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one mapping per point, for CSV."""
@@ -250,10 +286,11 @@ def _plans(scenarios: Sequence[Scenario], tolerance: float) -> list[PlannedPoint
     return planned
 
 
-def _current(points: Sequence[Point]) -> CurrentPlan | None:
+def _current(points: Sequence[Point]) -> Held | None:
     """The scenario's ``current``, which no budget changes, beside any of the plans."""
     planned = next((point.planned for point in points if point.planned is not None), None)
-    return None if planned is None else current(planned.optimum)
+    now = None if planned is None else current(planned.optimum)
+    return None if now is None else Held(now.allocation, now.bound, now.cost)
 
 
 # --- values --------------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from rlhf_budget.calibrate import agreement, agreement_from_files, read_losses
 from rlhf_budget.calibrate.agreement.calibration import read_agreement
-from rlhf_budget.calibrate.schema import calibrate_schema
 from rlhf_budget.cli.app import app
 from rlhf_budget.errors import CalibrationError, LogError
+from rlhf_budget.report.schema import output_schema
 
 DATA = Path(__file__).parents[1] / "data"
 PREFERENCES = DATA / "field" / "18-helpsteer2-preferences"
@@ -159,7 +159,7 @@ def test_the_command_and_its_json():
     )
     assert result.exit_code == 0
     document = json.loads(result.stdout)
-    jsonschema.validate(document, calibrate_schema())
+    jsonschema.validate(document, output_schema("calibrate"))
     assert document["agreement"]["repeated"] == 999
     assert document["fragment"] == {}
 

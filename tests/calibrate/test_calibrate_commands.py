@@ -11,8 +11,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from rlhf_budget.calibrate.schema import calibrate_schema
 from rlhf_budget.cli.app import run
+from rlhf_budget.report.schema import output_schema
 from rlhf_budget.scenario.yaml_source import read_yaml
 
 DATA = Path(__file__).parents[1] / "data" / "reward_model"
@@ -46,7 +46,7 @@ def test_json_follows_the_schema_and_its_fragment_the_estimates(name, capsys):
     for more in ([], ["--include-unreliable"]):
         assert run(["calibrate", *COMMANDS[name], "--format", "json", *more]) == 0
         answer = json.loads(capsys.readouterr().out)
-        jsonschema.Draft202012Validator(calibrate_schema()).validate(answer)
+        jsonschema.Draft202012Validator(output_schema("calibrate")).validate(answer)
         rows = answer["source"]["rows"]
         assert rows["read"] == rows["used"] + sum(skip["count"] for skip in rows["skipped"])
         allowed = {"estimated", "unreliable"} if more else {"estimated"}
@@ -85,7 +85,7 @@ def test_features(tmp_path, capsys):
     files = ["--training", str(tmp_path / "a.npy"), "--current", str(tmp_path / "b.npy")]
     assert run(["calibrate", "coverage", *files, "--format", "json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    jsonschema.Draft202012Validator(calibrate_schema()).validate(answer)
+    jsonschema.Draft202012Validator(output_schema("calibrate")).validate(answer)
     assert answer["fragment"]["reward_model"]["coverage_kind"] == "features"
     assert answer["estimates"][0]["interval"][0] > 1.0
     assert run(["calibrate", "coverage", *files, "--format", "table"]) == 0

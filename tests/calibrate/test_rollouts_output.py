@@ -13,8 +13,8 @@ import yaml
 
 from rlhf_budget.calibrate import RolloutOptions, rollouts_from_files
 from rlhf_budget.calibrate.into.fragment import fragment_yaml
-from rlhf_budget.calibrate.schema import calibrate_schema
 from rlhf_budget.cli.app import run
+from rlhf_budget.report.schema import output_schema
 
 DUMPS = Path(__file__).parents[1] / "data" / "trainers"
 NAMES = ["trl-grpo-k8-log-ratio", "trl-grpo-k8", "open-instruct", "nemo-rl", "openrlhf-0.9.5"]
@@ -28,7 +28,7 @@ def result(request):
 
 
 def test_json_keeps_its_schema(result):
-    schema = calibrate_schema()
+    schema = output_schema("calibrate")
     jsonschema.Draft202012Validator.check_schema(schema)
     for unreliable in (False, True):
         printed = result.to_dict(include_unreliable=unreliable)
@@ -113,7 +113,7 @@ def test_command_prints_every_format(capsys, format_):
     assert "bound.prompt_variance" in shown
     if format_ == "json":
         printed = json.loads(shown)
-        jsonschema.validate(printed, calibrate_schema())
+        jsonschema.validate(printed, output_schema("calibrate"))
         assert printed["fragment"]["objective"] == {"reward_range": 1.0}
         assert printed["command"] == "calibrate rollouts"
     if format_ == "csv":
@@ -126,7 +126,6 @@ def test_command_prints_every_format(capsys, format_):
     ("arguments", "code"),
     [
         (["nothing-here.jsonl"], 4),
-        ([str(DUMPS / "trl-rloo-k8")], 2),
         ([str(DUMPS / "trl-grpo-k8" / "completions")], 2),
         ([str(DUMPS / "nemo-rl"), "--reward-field", "nope"], 2),
         ([str(DUMPS / "nemo-rl"), "--last-steps", "nope"], 2),
@@ -147,6 +146,6 @@ def test_output_is_written_whole(tmp_path, capsys):
     target = tmp_path / "constants.json"
     arguments = ["calibrate", "rollouts", str(DUMPS / "nemo-rl"), "--output", str(target)]
     assert run(arguments) == 0
-    jsonschema.validate(json.loads(target.read_text()), calibrate_schema())
+    jsonschema.validate(json.loads(target.read_text()), output_schema("calibrate"))
     assert capsys.readouterr().out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["constants.json"]

@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 from rlhf_budget import Scenario, ScenarioError
 from rlhf_budget.bound import terms as bound
 from rlhf_budget.report.data import json_text, with_header
-from rlhf_budget.simulation import WorldSpec, simulate, simulate_schema
+from rlhf_budget.report.schema import output_schema
+from rlhf_budget.simulation import WorldSpec, simulate
 from rlhf_budget.simulation.evaluation import parallel, study, trials
 
 TIGHT = WorldSpec(kl_coefficient=0.0, verifiable=True, balanced=True, strengths=(0.0,), named=0)
@@ -159,15 +160,15 @@ def test_every_kind_of_scenario_holds_and_prints_valid_json(kind, model):
     found = simulate(made, worlds=2, replicates=10)
     assert found.validity.holds
     printed = json.loads(json_text(with_header("simulate", found.to_dict())))
-    Draft202012Validator(simulate_schema()).validate(printed)
+    Draft202012Validator(output_schema("simulate")).validate(printed)
     assert [check["held"] for check in printed["world"]["inequalities"]] == [2, 2]
 
 
 def test_the_schema_is_a_schema_and_rejects_what_is_missing():
-    Draft202012Validator.check_schema(simulate_schema())
+    Draft202012Validator.check_schema(output_schema("simulate"))
     printed = with_header("simulate", simulate(scenario(), worlds=1, replicates=2).to_dict())
     del printed["validity"]["holds"]
-    assert not Draft202012Validator(simulate_schema()).is_valid(printed)
+    assert not Draft202012Validator(output_schema("simulate")).is_valid(printed)
 
 
 def test_one_world_has_no_intervals_of_means():

@@ -12,19 +12,21 @@ import math
 import statistics
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rlhf_budget.calibrate.agreement.ballots import TIE, Ballot, BallotBox, read_ballots
 from rlhf_budget.calibrate.estimates import Calibration, CalibrationWarning, Estimate, Skip, Source
 from rlhf_budget.calibrate.logs.files import find_tables
 from rlhf_budget.calibrate.logs.tables import TABLE_SUFFIXES, number, read_table
 from rlhf_budget.errors import CalibrationError, LogError
+from rlhf_budget.scenario.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from rlhf_budget.calibrate.logs.tables import Row
+    from rlhf_budget.scenario import units
 
 FEWEST_PAIRS = 30
 """Pairs below which an agreement is not to be relied on."""
@@ -33,29 +35,19 @@ _METHOD = "pairs-of-votes"
 
 
 @dataclass(frozen=True, slots=True)
-class VoteCounts:
+class VoteCounts(Record):
     """What a preference set holds."""
 
-    pairs: int
+    pairs: units.Count
     """Pairs of responses with a vote."""
-    repeated: int
+    repeated: units.Count
     """Pairs with votes of two or more annotators."""
-    prompts: int
+    prompts: units.Prompts
     """Prompts of the repeated pairs."""
-    votes: int
+    votes: units.Count
     """Votes on the repeated pairs."""
-    ties: int
+    ties: units.Count
     """Ties among them; each counts half for either side."""
-
-    def to_dict(self) -> dict[str, int]:
-        """Return the counts as JSON holds them."""
-        return {
-            "pairs": self.pairs,
-            "repeated": self.repeated,
-            "prompts": self.prompts,
-            "votes": self.votes,
-            "ties": self.ties,
-        }
 
 
 @dataclass(frozen=True)
@@ -66,10 +58,6 @@ class AgreementConstants(Calibration):
 
     votes: VoteCounts | None = None
     """Counts of pairs and votes; None where the set holds no votes."""
-
-    def parts(self) -> dict[str, Any]:
-        """Return the counts as JSON holds them."""
-        return {"agreement": None if self.votes is None else self.votes.to_dict()}
 
 
 def agreement_from_files(

@@ -35,7 +35,8 @@ _SNIFFED_RECORDS = 5
 _SNIFFED_LINES = 200
 _SHORTEST_PARQUET = 12
 _HEAD = 1 << 20
-_LOG_SUFFIXES = frozenset({".log", ".txt", ".out", ".err", ".db", ".sqlite", ".sqlite3"})
+_CONSOLE_SUFFIXES = frozenset({".log", ".txt", ".out", ".err"})
+_PROJECT_SUFFIXES = frozenset({".db", ".sqlite", ".sqlite3"})
 _METRICS_KEYS = {"step", "data"}
 
 
@@ -118,19 +119,39 @@ def is_training_log_file(path: str) -> bool:
     place = Path(path)
     if place.is_dir():
         inside = [file for file in place.rglob("*") if file.is_file()]
-        return any(map(is_event_file, inside)) and not any(format_of(file.name) for file in inside)
+        return bool(tracker_logs([path])) and not any(format_of(file.name) for file in inside)
     kind = format_of(place.name)
     if not place.is_file():
         return False
     if kind is None:
-        return place.suffix.lower() in _LOG_SUFFIXES or is_event_file(place)
-    if kind == "json" and _holds_history(path):
-        return True
+        return place.suffix.lower() in _CONSOLE_SUFFIXES | _PROJECT_SUFFIXES or is_event_file(place)
     log, _ = _open_log(path, by_name=True, evaluation=False)
-    if log is None:
-        return False
-    keys = _parquet_columns(path) if kind == "parquet" else log.columns
+    return log is not None and is_metrics_table(log)
+
+
+def is_metrics_table(log: LogFile) -> bool:
+    """Return whether a table, or JSON, holds a trainer's metrics and no rollouts."""
+    if log.format == "json" and _holds_history(log.path):
+        return True
+    keys = log.columns or (_parquet_columns(log.path) if log.format == "parquet" else log.columns)
     return is_training_log(keys) and layout_of(keys, recognise(keys)).prompt is None
+
+
+def tracker_logs(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the logs in directories that no table holds: those of trackers, else consoles.
+
+    TensorBoard's event files are one log however many folders hold them.
+    """
+    directories = [Path(path) for path in paths if Path(path).is_dir()]
+    for directory in directories:
+        inside = sorted(file for file in directory.rglob("*") if file.is_file())
+        if any(map(is_event_file, inside)):
+            return (str(directory),)
+        for suffixes in (_PROJECT_SUFFIXES, _CONSOLE_SUFFIXES):
+            found = tuple(str(file) for file in inside if file.suffix.lower() in suffixes)
+            if found:
+                return found
+    return ()
 
 
 def expand(path: str, *, endings: tuple[str, ...] | None = None) -> list[tuple[str, bool]]:
@@ -161,10 +182,8 @@ def expand(path: str, *, endings: tuple[str, ...] | None = None) -> list[tuple[s
     if place.is_dir():
         inside = sorted(str(p) for p in place.rglob("*") if p.is_file() and wanted(p.name))
         if not inside:
-            what = "no .jsonl, .jsonl.gz, .json, .csv or .parquet"
-            raise FileAccessError(
-                f"{path}: {' or '.join('no ' + e for e in endings) if endings else what} in it"
-            )
+            listed = ".jsonl, .jsonl.gz, .json, .csv or .parquet"
+            raise FileAccessError(f"{path}: no {' or '.join(endings or (listed,))} in it")
         return [(found, False) for found in inside]
     if place.is_file():
         return [(path, True)]
@@ -279,24 +298,25 @@ def _parquet_columns(path: str) -> frozenset[str]:
 
 def _holds_history(path: str) -> bool:
     """Return whether a JSON file is Hugging Face's trainer_state, under whatever name."""
-    with _open_text(path) as stream:
+    with open_text(path) as stream:
         return '"log_history"' in stream.read(_HEAD)
 
 
-def _open_text(path: str) -> IO[str]:
+def open_text(path: str) -> IO[str]:
+    """Open a text, unpacked where it is packed; bytes that are no UTF-8 are replaced."""
     if path.lower().endswith(".gz"):
         return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace")
     return Path(path).open(encoding="utf-8-sig", errors="replace")
 
 
 def _csv_columns(path: str) -> frozenset[str]:
-    with _open_text(path) as stream:
+    with open_text(path) as stream:
         return frozenset(next(csv.reader(stream), []))
 
 
 def _json_keys(path: str) -> frozenset[str]:
     """Return the keys of the first records of JSON lines or of a JSON array."""
-    with _open_text(path) as stream:
+    with open_text(path) as stream:
         start = stream.read(1)
         while start.isspace():
             start = stream.read(1)
@@ -304,7 +324,7 @@ def _json_keys(path: str) -> frozenset[str]:
         return _array_keys(path)
     keys: set[str] = set()
     records = 0
-    with _open_text(path) as stream:
+    with open_text(path) as stream:
         for _, line in zip(range(_SNIFFED_LINES), stream, strict=False):
             record = _record(line)
             keys.update(record)
@@ -317,7 +337,7 @@ def _json_keys(path: str) -> frozenset[str]:
 def _array_keys(path: str) -> frozenset[str]:
     """Read the first object of an array without reading the array."""
     decoder = json.JSONDecoder()
-    with _open_text(path) as stream:
+    with open_text(path) as stream:
         text = stream.read(_HEAD)
     try:
         first, _ = decoder.raw_decode(text[text.index("{") :])

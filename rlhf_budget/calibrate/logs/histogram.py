@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import narwhals as nw
 
     from rlhf_budget.calibrate.logs.engine import Engine
+    from rlhf_budget.scenario import units
 
 RESOLUTION = 0.001
 """Width of a bin in ``ln|l|``."""
@@ -43,8 +44,8 @@ class LogHistogram:
     """Samples in each."""
     sums: tuple[float, ...]
     """Sum of ``|l|`` in each, nats."""
-    largest: float
-    """Largest ``|l|``, nats; 0 without samples."""
+    largest: units.Nats
+    """Largest ``|l|``; 0 without samples."""
 
     @classmethod
     def from_bins(
@@ -81,13 +82,13 @@ class LogHistogram:
         return self.from_bins([*mine, *theirs], max(self.largest, other.largest))
 
     @property
-    def samples(self) -> int:
+    def samples(self) -> units.Count:
         """Number of samples."""
         return sum(self.counts)
 
     @property
-    def mean(self) -> float:
-        """Mean of ``|l|``, nats."""
+    def mean(self) -> units.Nats:
+        """Mean of ``|l|``."""
         return math.fsum(self.sums) / self.samples
 
     def survival(self, t: float) -> float:

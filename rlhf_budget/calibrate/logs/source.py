@@ -7,16 +7,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.calibrate.estimates import CalibrationWarning, Source
+from rlhf_budget.calibrate.estimates import CalibrationWarning, Skip, Source
 from rlhf_budget.calibrate.logs.dialects import (
+    NESTED,
     dialect_of,
     layout_of,
     recognise,
     resolve_layout,
 )
+from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect
 from rlhf_budget.calibrate.logs.fields import USED, step_in_path
-from rlhf_budget.calibrate.logs.files import FileSet, LogFile, find_logs
+from rlhf_budget.calibrate.logs.files import (
+    FileSet,
+    LogFile,
+    find_logs,
+    is_metrics_table,
+    tracker_logs,
+)
+from rlhf_budget.calibrate.logs.flattening import flatten, nested_dialect
 from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
+from rlhf_budget.calibrate.logs.metrics.records import is_training_log
 from rlhf_budget.calibrate.logs.names import step_level
 from rlhf_budget.calibrate.logs.tables import read_table
 from rlhf_budget.calibrate.logs.unnoticed import SAMPLE, unnoticed_step
@@ -59,15 +69,19 @@ def open_source(
     names: FieldNames,
     log: MetricsLog | None,
     engine: FileEngine,
+    folder: Path,
     *,
+    run: str | None = None,
     strict: bool,
-) -> LogSource:
+) -> LogSource | MetricsLog:
     """Find the files, recognise their format and open their rows.
+
+    Where there are no rollouts but a trainer's own log, that log is returned.
 
     Raises
     ------
     CalibrationError
-        If there is no prompt or reward field, no rollouts, or a mixture of formats or runs.
+        If there is no prompt or reward field, nothing to read, or a mixture of formats or runs.
     LogError
         If ``strict`` and a file holds nothing that can be read.
     FileAccessError
@@ -77,20 +91,31 @@ def open_source(
     if strict and files.unreadable:
         path, reason = files.unreadable[0]
         raise LogError(f"--strict: {path}: {reason}")
-    if log is None and files.metrics is not None:
-        log = read_metrics(files.metrics)
     logs, types = _with_columns(files, engine)
     dialect, logs = _one_trainer(logs, trainer)
+    if log is None:
+        beside = _logs_beside(files, logs, paths)
+        log = read_metrics(_only(beside), run) if beside else None
     if not logs:
-        raise CalibrationError(_nothing_usable(files, log))
+        if log is None:
+            raise CalibrationError(_nothing_usable(files))
+        return log
+    logs, thinner = _without_thinner(logs, dialect)
+    originals = tuple(entry.path for entry in logs)
+    left_out: tuple[Skip, ...] = ()
+    if isinstance(dialect, NestedDialect):
+        flat = flatten(logs, dialect, names.reward, folder)
+        logs, types = list(flat.logs), flat.types
+        left_out = tuple(Skip(reason, n) for reason, n in sorted(flat.left_out.items()))
+        names = replace(names, reward=None)
     columns = frozenset[str]().union(*(entry.columns for entry in logs), types)
     layout = resolve_layout(columns, dialect, names)
     if dialect is not None and names.reward is None:
         layout = dialect.logged_rewards(layout, columns, types, log)
     logs, warnings = _mark_evaluation(logs, dialect)
     if layout.step is None or layout.step.kind == "path":
-        training = [entry.path for entry in logs if not entry.evaluation]
-        level = step_level(training)
+        named = zip(originals, logs, strict=True)
+        level = step_level([path for path, entry in named if not entry.evaluation])
         layout = replace(layout, step=None if level is None else step_in_path(level))
     rows = engine.read(logs, layout)
     evaluation: tuple[int, ...] = ()
@@ -104,14 +129,15 @@ def open_source(
         rows=rows,
         layout=layout,
         source=Source(
-            files=tuple(entry.path for entry in logs),
+            files=originals,
+            skipped=left_out,
             trainer=layout.trainer,
             fields=layout.names(),
             files_skipped=files.unreadable,
         ),
         log=log,
         evaluation_steps=evaluation,
-        warnings=(*_repeat_warning(files), *warnings),
+        warnings=(*_repeat_warning((*files.repeated, *thinner)), *warnings),
         steps_unknown=doubt,
     )
 
@@ -152,15 +178,25 @@ def _doubt_of_steps(
     )
 
 
-def _nothing_usable(files: FileSet, log: MetricsLog | None) -> str:
+def _logs_beside(files: FileSet, rollouts: list[LogFile], paths: Sequence[str]) -> tuple[str, ...]:
+    """Return a trainer's own logs among the files: its state, tables of metrics, trackers'."""
+    if files.metrics is not None:
+        return (files.metrics,)
+    used = {entry.path for entry in rollouts}
+    tables = tuple(e.path for e in files.logs if e.path not in used and is_metrics_table(e))
+    return tables or tracker_logs(paths)
+
+
+def _only(logs: tuple[str, ...]) -> str:
+    if len(logs) > 1:
+        raise CalibrationError(f"several training logs: {', '.join(logs)}; name one with --metrics")
+    return logs[0]
+
+
+def _nothing_usable(files: FileSet) -> str:
     if files.unreadable:
         listed = "; ".join(f"{path}: {reason}" for path, reason in files.unreadable)
         return f"no usable row: {listed}"
-    if log is not None:
-        return (
-            f"no usable row: {log.path} is a trainer's log, and there are no rollouts beside it"
-            " (TRL's RLOO and OpenRLHF >= 0.9.6 write none; give rollouts and --metrics)"
-        )
     return "no usable row: no file of rollouts"
 
 
@@ -168,8 +204,11 @@ def _with_columns(files: FileSet, engine: FileEngine) -> tuple[list[LogFile], di
     """Fill in the columns of parquet files, which the engine describes together."""
     parquet = [entry for entry in files.logs if entry.format == "parquet"]
     types = engine.columns(parquet) if parquet else {}
+    if is_training_log(types):
+        parquet = [entry for entry in parquet if not is_metrics_table(entry)]
+        types = engine.columns(parquet) if parquet else {}
     described = [
-        replace(entry, columns=frozenset(types)) if entry.format == "parquet" else entry
+        replace(entry, columns=frozenset(types)) if entry in parquet else entry
         for entry in files.logs
     ]
     return described, types
@@ -177,10 +216,17 @@ def _with_columns(files: FileSet, engine: FileEngine) -> tuple[list[LogFile], di
 
 def _one_trainer(logs: list[LogFile], trainer: str | None) -> tuple[Dialect | None, list[LogFile]]:
     """Return the one trainer of all files, without side files that a directory brought."""
-    rollouts = [entry for entry in logs if entry.named or not _is_side_file(entry)]
+    forms = {entry.path: _form(entry) for entry in logs}
+    rollouts = [e for e in logs if e.named or forms[e.path] or not _is_side_file(e)]
+    nested = {form for form in forms.values() if isinstance(form, NestedDialect)}
     if trainer is not None:
-        return dialect_of(trainer), rollouts
-    found = {recognise(entry.columns) for entry in rollouts if entry.columns} - {None}
+        chosen = next((form for form in nested if form.name == trainer), dialect_of(trainer))
+        return chosen, rollouts
+    found = {forms[entry.path] for entry in rollouts if entry.columns or forms[entry.path]}
+    if nested and len(found) > 1:
+        listed = ", ".join(sorted(form.name if form else "rows of another form" for form in found))
+        raise CalibrationError(f"files of several forms: {listed}; calibrate one at a time")
+    found -= {None}
     known = sorted(dialect.name for dialect in found if dialect is not None)
     if len(known) > 1:
         raise CalibrationError(
@@ -196,8 +242,15 @@ def _one_trainer(logs: list[LogFile], trainer: str | None) -> tuple[Dialect | No
     return dialect, rollouts
 
 
+def _form(entry: LogFile) -> Dialect | None:
+    """Return the form of a file: by its columns, else by what its first record holds."""
+    return recognise(entry.columns) or nested_dialect(entry, NESTED)
+
+
 def _is_side_file(entry: LogFile) -> bool:
     """Return whether a directory brought a JSON or CSV file that holds no rollouts."""
+    if is_metrics_table(entry):
+        return True
     layout = layout_of(entry.columns, recognise(entry.columns))
     return entry.format in {"json", "csv"} and (layout.prompt is None or not layout.rewards)
 
@@ -242,10 +295,28 @@ def _mark_evaluation(
     return used, (CalibrationWarning("evaluation-rows", message),)
 
 
-def _repeat_warning(files: FileSet) -> tuple[CalibrationWarning, ...]:
-    if not files.repeated:
+def _without_thinner(
+    logs: list[LogFile], dialect: Dialect | None
+) -> tuple[list[LogFile], tuple[str, ...]]:
+    """Leave out files that hold a part of what a folder beside theirs holds."""
+    folders = None if dialect is None else dialect.thinner_folders
+    if folders is None:
+        return logs, ()
+    thin, whole = folders
+    present = {entry.path for entry in logs}
+    repeated = tuple(
+        entry.path
+        for entry in logs
+        if (place := Path(entry.path)).parent.name == thin
+        and str(place.parent.parent / whole / place.name) in present
+    )
+    return [entry for entry in logs if entry.path not in repeated], repeated
+
+
+def _repeat_warning(repeated: tuple[str, ...]) -> tuple[CalibrationWarning, ...]:
+    if not repeated:
         return ()
-    listed = ", ".join(files.repeated)
+    listed = ", ".join(repeated)
     message = (
         "left out, since other files hold the same rows (copies, or shards beside their merge):"
         f" {listed}"

@@ -23,6 +23,7 @@ LARGEST_NUMBER = 1e70
 """Larger rewards and log-ratios count as infinite: their fourth powers would be."""
 _LARGEST_RECORD = 64 << 20
 """Longest JSON record that is read, in bytes."""
+_ONE_ENTRY = "^[{][^,:{}]*:([^,:{}]*)[}]$"
 
 
 class SqlDialect(Protocol):
@@ -168,8 +169,11 @@ class Columns:
         if kind and not textual and not kind.endswith("]"):
             return f"CAST({self.raw(field)} AS DOUBLE)"
         text = self.text(field)
+        # A mapping of one entry, such as {"accuracy": 1.0}, is its value.
+        only = f"regexp_extract({text}, '{_ONE_ENTRY}', 1)"
         return (
-            f"CASE lower({text}) WHEN 'true' THEN 1e0 WHEN 'false' THEN 0e0"
+            f"CASE WHEN lower({text}) = 'true' THEN 1e0 WHEN lower({text}) = 'false' THEN 0e0"
+            f" WHEN {text} LIKE '{{%' THEN TRY_CAST({only} AS DOUBLE)"
             f" ELSE TRY_CAST({text} AS DOUBLE) END"
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from rlhf_budget.calibrate.estimates import Calibration, CalibrationWarning, Estimate, Source
 from rlhf_budget.calibrate.reward_model.learning_curve import (
@@ -20,9 +20,13 @@ from rlhf_budget.calibrate.reward_model.learning_curve import (
 from rlhf_budget.calibrate.reward_model.log_kind import kind_of
 from rlhf_budget.calibrate.reward_model.loss_log import LossLog
 from rlhf_budget.errors import CalibrationError
+from rlhf_budget.scenario.records import Record
+from rlhf_budget.scenario.units import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rlhf_budget.scenario import units
 
 Curvature = Literal["average", "worst"]
 
@@ -45,13 +49,29 @@ _HOW_TO_AGREE = (
 
 
 @dataclass(frozen=True, slots=True)
-class LogitCurvature:
+class LogitCurvature(Record):
     """The curvature of the logistic loss that turns excess loss into squared error."""
 
     kind: Curvature
     """``average`` over pairs (an estimate) or ``worst`` on the reward range (a bound)."""
-    value: float
-    """``σ'``, per squared logit."""
+    value: Annotated[float, Unit("per squared logit")]
+    """``σ'``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedCurve(Record):
+    """The fitted curve with what it was read by."""
+
+    json_names: ClassVar = ("fit.points", "fit.loss_limit", "fit.amplitude", "fit.exponent", "...")
+
+    fit: LearningCurve
+    """The curve."""
+    bayes_loss: units.NatsPerPair | None
+    """Lower bound on the loss of any reward model; None without an agreement."""
+    logit_scale: Annotated[float, Unit("logits per reward unit")]
+    """``s``."""
+    curvature: LogitCurvature | None
+    """``σ'`` behind floor and scale; None without an agreement."""
 
 
 @dataclass(frozen=True)
@@ -69,27 +89,12 @@ class RewardModelConstants(Calibration):
     curvature: LogitCurvature | None = None
     """``σ'`` behind floor and scale; None without an agreement."""
 
-    def parts(self) -> dict[str, Any]:
-        """Return the curve as JSON holds it."""
-        curve = self.curve
-        if curve is None:
-            return {"curve": None}
-        return {
-            "curve": {
-                "points": [
-                    {"labels": _whole(p.labels), "loss": p.loss, "fitted": p.fitted}
-                    for p in curve.points
-                ],
-                "loss_limit": curve.loss_limit,
-                "amplitude": curve.amplitude,
-                "exponent": curve.exponent,
-                "bayes_loss": self.bayes_loss,
-                "logit_scale": self.logit_scale,
-                "curvature": None
-                if self.curvature is None
-                else {"kind": self.curvature.kind, "value": self.curvature.value},
-            }
-        }
+    @property
+    def reported_curve(self) -> ReportedCurve | None:
+        """The curve with what it was read by; None where there is none."""
+        if self.curve is None:
+            return None
+        return ReportedCurve(self.curve, self.bayes_loss, self.logit_scale, self.curvature)
 
 
 def reward_model(
@@ -164,10 +169,6 @@ def reward_model(
         curve=curve,
         **settings,  # type: ignore[arg-type]
     )
-
-
-def _whole(labels: float) -> float:
-    return int(labels) if labels.is_integer() else labels
 
 
 def _require_settings(

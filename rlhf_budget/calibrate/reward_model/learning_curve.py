@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from rlhf_budget.errors import CalibrationError
+from rlhf_budget.scenario.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
+
+    from rlhf_budget.scenario import units
 
     Array = NDArray[np.float64]
 
@@ -37,15 +40,22 @@ _EXACT = 1e-24  # squared losses closer than this, relative to the squared losse
 
 
 @dataclass(frozen=True, slots=True)
-class CurvePoint:
+class CurvePoint(Record):
     """One evaluation of a reward model."""
+
+    json_names: ClassVar = ("labels=written_labels", "loss", "fitted")
 
     labels: float
     """Distinct preference labels that it was trained on."""
-    loss: float
-    """Evaluation loss, nats per pair."""
-    fitted: float
-    """The fitted curve at these labels, nats per pair."""
+    loss: units.NatsPerPair
+    """Evaluation loss."""
+    fitted: units.NatsPerPair
+    """The fitted curve at these labels."""
+
+    @property
+    def written_labels(self) -> units.RealLabels:
+        """Distinct preference labels that it was trained on."""
+        return int(self.labels) if self.labels.is_integer() else self.labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +68,11 @@ class LearningCurve:
     """Level of the intervals, a share in (0, 1)."""
     lower_limit: float
     """Least loss that any reward model can reach, nats per pair."""
-    loss_limit: float
-    """Loss that no labels can beat, nats per pair."""
-    amplitude: float
-    """Excess loss at one label, nats per pair: the factor of ``labels^(-exponent)``."""
-    exponent: float
+    loss_limit: units.NatsPerPair
+    """Loss that no labels can beat."""
+    amplitude: units.NatsPerPair
+    """Excess loss at one label: the factor of ``labels^(-exponent)``."""
+    exponent: units.Number
     """How fast the excess falls, in (0, 2]."""
     loss_limit_interval: tuple[float, float] | None
     """Profile interval; None where there are too few points for one."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlhf_budget.calibrate.estimates import (
@@ -43,13 +45,6 @@ class RolloutConstants(Calibration):
     """Distribution of the log-ratio; None where rows hold none."""
     groups: tuple[GroupShare, ...] | None = None
     """Informative groups by size; None unless the reward takes two values."""
-
-    def parts(self) -> dict[str, Any]:
-        """Return ``tail`` and ``groups`` as JSON holds them."""
-        return {
-            "tail": None if self.tail is None else self.tail.to_dict(),
-            "groups": None if self.groups is None else [g.to_dict() for g in self.groups],
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +205,7 @@ def rollouts_from_files(
     """
     from rlhf_budget.calibrate.logs.engine import open_engine
     from rlhf_budget.calibrate.logs.files import is_training_log_file
+    from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
     from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
     from rlhf_budget.calibrate.logs.source import open_source
     from rlhf_budget.calibrate.rollouts.log_alone import calibrate_log
@@ -220,10 +216,22 @@ def rollouts_from_files(
     if len(paths) == 1 and is_training_log_file(paths[0]):
         return calibrate_log(read_metrics(paths[0], run), options)
     log = None if metrics is None else read_metrics(metrics, run)
-    with open_engine(engine) as opened:
+    with (
+        TemporaryDirectory(prefix="rlhf-budget-flat-") as folder,
+        open_engine(engine) as opened,
+    ):
         found = open_source(
-            paths, trainer, fields or FieldNames(), log, opened, strict=options.strict
+            paths,
+            trainer,
+            fields or FieldNames(),
+            log,
+            opened,
+            Path(folder),
+            run=run,
+            strict=options.strict,
         )
+        if isinstance(found, MetricsLog):
+            return calibrate_log(found, options)
         return calibrate(
             found.rows,
             found.layout,
@@ -313,9 +321,9 @@ def calibrate(
     totals = evidence.totals
     complete = replace(
         source,
-        rows_read=sum(row.rows for row in table),
+        rows_read=sum(row.rows for row in table) + sum(skip.count for skip in source.skipped),
         rows_used=totals.rows,
-        skipped=selection.skipped,
+        skipped=(*source.skipped, *selection.skipped),
         steps=window,
         prompts=totals.groups,
         rollouts_per_prompt=GroupSizes(totals.least, totals.rows / totals.groups, totals.most),

@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlhf_budget.calibrate.moments import Moments, Sums, linearise
+from rlhf_budget.scenario.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rlhf_budget.scenario import units
 
 GROUP_SIZES = (2, 4, 8, 16, 32)
 """Rollouts per prompt that are reported."""
@@ -30,26 +33,17 @@ _FULL_CORRELATION = 1 - 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class GroupShare:
+class GroupShare(Record):
     """Informative groups at one number of rollouts per prompt."""
 
-    rollouts_per_prompt: int
-    """K."""
-    informative_share: float
+    rollouts_per_prompt: units.RolloutsPerPrompt
+    """K, the size of the groups."""
+    informative_share: units.Share
     """Share of groups whose rewards are not all equal."""
-    interval: tuple[float, float]
+    interval: tuple[units.Share, units.Share]
     """Its interval."""
-    rollouts_per_informative_group: float | None
+    rollouts_per_informative_group: units.RealRollouts | None
     """Rollouts that one informative group costs, K/share; None where the share is 0."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the share as JSON holds it."""
-        return {
-            "rollouts_per_prompt": self.rollouts_per_prompt,
-            "informative_share": self.informative_share,
-            "interval": list(self.interval),
-            "rollouts_per_informative_group": self.rollouts_per_informative_group,
-        }
 
 
 def informative_share(mean: float, correlation: float, rollouts_per_prompt: int) -> float:

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlhf_budget.bound import tails
 from rlhf_budget.calibrate.logs.histogram import RESOLUTION, LogHistogram
+from rlhf_budget.scenario.records import AS_MAPPING, NOT_IN_JSON, Record
+
+if TYPE_CHECKING:
+    from rlhf_budget.scenario import units
 
 FloatArray = NDArray[np.float64]
 Build = Callable[[FloatArray], tails.Tail]
@@ -32,31 +36,21 @@ _FARTHEST = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class TailFit:
+class TailFit(Record):
     """One family fitted to the log-ratios."""
 
     family: str
     """Name, as ``log_ratio.family`` spells it."""
-    parameters: tuple[tuple[str, float], ...]
+    parameters: tuple[tuple[str, units.OwnUnit], ...] = field(metadata=AS_MAPPING)
     """Pairs (field, value) of the family, nats where it has a unit."""
-    standard_errors: tuple[float, ...]
-    """One per parameter, widened for prompts' dependence; nan where not found (not in JSON)."""
-    log_likelihood: float
+    standard_errors: tuple[float, ...] = field(metadata=NOT_IN_JSON)
+    """One per parameter, widened for prompts' dependence; nan where not found."""
+    log_likelihood: units.Number
     """Log-likelihood of ``|l|``, as a density per nat."""
-    ks_distance: float
+    ks_distance: units.Share
     """Largest distance between fitted and observed distribution at bin edges."""
     chosen: bool
     """Whether this is the best fit."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fit as JSON holds it."""
-        return {
-            "family": self.family,
-            "parameters": dict(self.parameters),
-            "log_likelihood": self.log_likelihood,
-            "ks_distance": self.ks_distance,
-            "chosen": self.chosen,
-        }
 
 
 @dataclass(frozen=True)

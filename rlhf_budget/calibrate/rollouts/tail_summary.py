@@ -4,23 +4,43 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from rlhf_budget.calibrate.moments import Moments, Sums, linearise
+from rlhf_budget.scenario.records import Record
 
 if TYPE_CHECKING:
     from rlhf_budget.calibrate.logs.histogram import LogHistogram
     from rlhf_budget.calibrate.rollouts.tail_fits import TailFit
+    from rlhf_budget.scenario import units
 
 _SHARES = (0.5, 0.9, 0.99, 0.999)
 _MEASURED_SHARES = (0.5, 0.9, 0.99)
 
 
+@dataclass(frozen=True, slots=True)
+class TailQuantile(Record):
+    """A quantile of ``|l|``."""
+
+    share: units.Share
+    """Share of rollouts below it."""
+    value: units.Nats
+    """The quantile."""
+
+
 @dataclass(frozen=True)
-class TailSummary:
+class TailSummary(Record):
     """Distribution of ``|l|`` over the rollouts used."""
+
+    json_names: ClassVar = (
+        "histogram.samples",
+        "mean_absolute=histogram.mean",
+        "max=histogram.largest",
+        "quantiles",
+        "fits",
+    )
 
     histogram: LogHistogram
     """Counts and sums of ``|l|`` in logarithmic bins."""
@@ -56,20 +76,14 @@ class TailSummary:
         )
         return max(0.0, middle - reach), min(1.0, middle + reach)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the tail as JSON holds it."""
-        samples = self.histogram.samples
-        return {
-            "samples": samples,
-            "mean_absolute": self.histogram.mean,
-            "max": self.histogram.largest,
-            "quantiles": [
-                {"share": share, "value": self.histogram.quantile(share)}
-                for share in _SHARES
-                if samples * (1 - share) >= 1
-            ],
-            "fits": [fit.to_dict() for fit in self.fits],
-        }
+    @property
+    def quantiles(self) -> tuple[TailQuantile, ...]:
+        """Quantiles beyond which a rollout or more was seen."""
+        return tuple(
+            TailQuantile(share, self.histogram.quantile(share))
+            for share in _SHARES
+            if self.histogram.samples * (1 - share) >= 1
+        )
 
     def _design_effect(self, share: float) -> float:
         points = sorted((math.log(s), effect) for s, effect in self.design_effects if s > 0)

@@ -2,247 +2,224 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from rlhf_budget.simulation.evaluation.statistics import Estimate, listed
+from rlhf_budget.scenario.records import NOT_IN_JSON, Record, Result
 
 if TYPE_CHECKING:
     from rlhf_budget.bound.terms import Allocation
     from rlhf_budget.optimum.money import Cost
     from rlhf_budget.planning.results import Notice
+    from rlhf_budget.scenario import units
+    from rlhf_budget.simulation.evaluation.statistics import Estimate
     from rlhf_budget.simulation.evaluation.trials import PolicyKind
-    from rlhf_budget.simulation.evaluation.world import WorldSpec
+    from rlhf_budget.simulation.evaluation.world import Behaviour, WorldSpec
+
+
+TermName = Literal["sampling", "reward_shift", "kl_clipping"]
 
 
 @dataclass(frozen=True, slots=True)
-class WorldConstant:
+class WorldConstant(Record):
     """A constant of the bound: what the scenario says and what the worlds have."""
 
     constant: str
     """Which one."""
-    scenario: float | None
+    scenario: units.OwnUnit | None
     """The scenario's value; None where it gives none."""
     worlds: Estimate
     """The worlds' own, at the plan's allocation."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "constant": self.constant,
-            "scenario": self.scenario,
-            "worlds": self.worlds.to_dict(),
-        }
-
 
 @dataclass(frozen=True, slots=True)
-class InequalityCheck:
+class InequalityCheck(Record):
     """In how many worlds an inequality of docs/theory.md holds, computed exactly."""
 
-    inequality: str
-    """``coverage-above-kl`` or ``fresh-labels``."""
-    held: int
+    inequality: Literal["coverage-above-kl", "fresh-labels"]
+    """Which one."""
+    held: units.Count
     """Worlds in which it holds."""
-    of: int
+    of: units.Positive
     """Worlds."""
 
 
 @dataclass(frozen=True, slots=True)
-class WorldSummary:
+class WorldSummary(Record):
     """What the worlds are."""
+
+    json_names: ClassVar = (
+        "spec.prompts",
+        "spec.responses",
+        "spec.features",
+        "reward",
+        "reward_model",
+        "misspecification",
+        "spec.logit_scale",
+        "spec.coverage_kind",
+        "spec.behaviour",
+        "new_labels_on",
+        "prompt_offsets",
+        "checkpoints",
+        "spec.strengths",
+        "named_checkpoint=spec.named",
+        "...",
+    )
 
     spec: WorldSpec
     """The family."""
     judged: PolicyKind
     """Where the bound is judged: named checkpoint, shipped one, or average over Q."""
-    labels_on_current: bool
-    """Whether new labels are on the current policy."""
+    new_labels_on: Behaviour
+    """Who writes the new labels' responses."""
     constants: tuple[WorldConstant, ...]
     """How like the scenario the worlds are."""
     inequalities: tuple[InequalityCheck, ...]
     """Checked exactly in each world."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        spec = self.spec
-        return {
-            "prompts": spec.prompts,
-            "responses": spec.responses,
-            "features": spec.features,
-            "reward": "verifiable" if spec.verifiable else "graded",
-            "reward_model": _reward_model(spec),
-            "misspecification": 0.0 if spec.coverage_kind == "features" else spec.misspecification,
-            "logit_scale": spec.logit_scale,
-            "coverage_kind": spec.coverage_kind,
-            "behaviour": spec.behaviour,
-            "new_labels_on": "current" if self.labels_on_current else spec.behaviour,
-            "prompt_offsets": "true",
-            "checkpoints": len(spec.strengths),
-            "strengths": list(spec.strengths),
-            "named_checkpoint": spec.named,
-            "judged": self.judged,
-            "constants": [constant.to_dict() for constant in self.constants],
-            "inequalities": [asdict(check) for check in self.inequalities],
-        }
+    @property
+    def reward(self) -> Literal["verifiable", "graded"]:
+        """Whether the reward is 0 or R and known, or anything between."""
+        return "verifiable" if self.spec.verifiable else "graded"
 
+    @property
+    def reward_model(self) -> Literal["known", "fitted", "finished"]:
+        """Whether labels train the reward model, it is finished, or the reward is known."""
+        if self.spec.verifiable:
+            return "known"
+        return "fitted" if self.spec.finished_error is None else "finished"
 
-def _reward_model(spec: WorldSpec) -> str:
-    if spec.verifiable:
-        return "known"
-    return "fitted" if spec.finished_error is None else "finished"
+    @property
+    def misspecification(self) -> units.Ratio:
+        """Part of the reward outside the features, relative to the part within."""
+        return 0.0 if self.spec.coverage_kind == "features" else self.spec.misspecification
+
+    @property
+    def prompt_offsets(self) -> Literal["true"]:
+        """Preferences do not identify them: set to their true values."""
+        return "true"
+
+    @property
+    def checkpoints(self) -> units.Positive:
+        """Candidates on the path."""
+        return len(self.spec.strengths)
 
 
 @dataclass(frozen=True, slots=True)
-class Worlds:
+class Worlds(Record):
     """How much was tried."""
 
-    requested: int
+    requested: units.Positive
     """Worlds asked for."""
-    completed: int
+    completed: units.Positive
     """Worlds tried; fewer after an interruption."""
-    replicates: int
+    replicates: units.Positive
     """Estimates in each."""
 
 
 @dataclass(frozen=True, slots=True)
-class WorstWorld:
+class WorstWorld(Record):
     """Where the bound held least often."""
 
-    world: int
+    world: units.Count
     """Its number, from 0."""
-    share: float
+    share: units.Share
     """Share of its replicates within the bound."""
 
 
 @dataclass(frozen=True, slots=True)
-class Validity:
+class Validity(Record):
     """Whether the bound holds as often as it promises, at the plan's allocation."""
 
-    promised: float
+    promised: units.Share
     """1 − δ."""
-    trials: int
+    trials: units.Positive
     """Worlds times replicates."""
-    covered: int
+    covered: units.Count
     """Trials with the error within the bound."""
-    share: float
+    share: units.Share
     """``covered/trials``."""
-    interval: tuple[float, float]
+    interval: tuple[units.Share, units.Share]
     """Clopper–Pearson, 95 %."""
     worst_world: WorstWorld
     """The first of the worlds with the least share."""
     holds: bool
     """True where the interval's upper end reaches what is promised."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {**asdict(self), "interval": listed(self.interval)}
-
 
 @dataclass(frozen=True, slots=True)
-class TermCheck:
-    """One term of the bound beside what it bounds; means over worlds, reward units."""
+class TermCheck(Record):
+    """One term of the bound beside what it bounds; means over worlds."""
 
-    term: str
-    """``sampling``, ``reward_shift`` or ``kl_clipping``."""
-    bound: float
+    term: TermName
+    """Which one."""
+    bound: units.BoundTerm
     """The term."""
     actual: Estimate
-    """What it bounds."""
-    ratio: float | None
+    """What it bounds, reward units."""
+    ratio: units.Ratio | None
     """``bound/actual``; None where the actual is 0."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "term": self.term,
-            "bound": self.bound,
-            "actual": self.actual.to_dict(),
-            "ratio": self.ratio,
-        }
-
 
 @dataclass(frozen=True, slots=True)
-class Wins:
+class Wins(Record):
     """Worlds in which the plan ships strictly better than a rival."""
 
-    worlds: int
+    worlds: units.Count
     """Worlds won by the plan."""
-    of: int
+    of: units.Positive
     """Worlds; ties are not wins."""
-    share: float
+    share: units.Share
     """``worlds/of``."""
-    interval: tuple[float, float]
+    interval: tuple[units.Share, units.Share]
     """Clopper–Pearson, 95 %."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {**asdict(self), "interval": listed(self.interval)}
 
 
 @dataclass(frozen=True, slots=True)
-class VersusPlan:
+class VersusPlan(Record):
     """A rival less the plan, paired by world."""
 
     error_difference: Estimate
-    """Below 0: the rival's error is smaller."""
+    """Below 0: the rival's error is smaller (reward units)."""
     quality_difference: Estimate
-    """Above 0: the rival ships better."""
+    """Above 0: the rival ships better (reward units)."""
     plan_wins: Wins
     """By quality."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "error_difference": self.error_difference.to_dict(),
-            "quality_difference": self.quality_difference.to_dict(),
-            "plan_wins": self.plan_wins.to_dict(),
-        }
-
 
 @dataclass(frozen=True, slots=True)
-class TriedAllocation:
+class TriedAllocation(Record):
     """An allocation and how it did."""
 
     name: str
-    """``plan`` or a rival's name."""
+    """``plan`` or a rival's: ``prompts-first``, ``labels-first``, ``k8``, ``k16``, ``thirds`` or
+    ``current``."""
     allocation: Allocation
     """The four decisions."""
     cost: Cost
     """What it costs."""
-    bound_total: float
-    """Mean bound over worlds, reward units."""
+    bound_total: units.BoundTerm
+    """Mean bound over worlds."""
     error: Estimate
-    """``|Ĵ − J*|``."""
+    """``|Ĵ − J*|``, reward units."""
     quality: Estimate
-    """J* of the checkpoint with the best Ĵ."""
+    """J* of the checkpoint with the best Ĵ, reward units."""
     versus_plan: VersusPlan | None
-    """None for the plan itself."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "name": self.name,
-            "allocation": self.allocation.to_dict(),
-            "cost": self.cost.to_dict(),
-            "bound_total": self.bound_total,
-            "error": self.error.to_dict(),
-            "quality": self.quality.to_dict(),
-            "versus_plan": None if self.versus_plan is None else self.versus_plan.to_dict(),
-        }
+    """The allocation less the plan; None for the plan itself."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Simulation:
+class Simulation(Result):
     """A scenario's plan and its rivals, tried in worlds where the true error is known."""
 
     scenario: str
     """Its name."""
     currency: str
     """A label."""
-    seed: int
+    seed: units.Seed
     """Where all randomness comes from."""
-    constants: str
-    """Whose constants the bound uses: ``true`` (each world's) or ``scenario``."""
+    constants: Literal["true", "scenario"]
+    """Whose constants the bound uses: ``true`` is each world's."""
     world: WorldSummary
     """What the worlds are."""
     worlds: Worlds
@@ -250,34 +227,18 @@ class Simulation:
     validity: Validity
     """Does the bound hold?"""
     looseness: Estimate | None
-    """Bound over the (1 − δ)-quantile of the error; None where that quantile is 0."""
-    terms: tuple[TermCheck, ...]
+    """Bound over the (1 − δ)-quantile of the error, a ratio; None where that quantile is 0."""
+    terms: Annotated[tuple[TermCheck, ...], units.Length(3, 3)]
     """Each term beside what it bounds."""
     allocations: tuple[TriedAllocation, ...]
     """The plan first, then its rivals."""
-    warnings: tuple[Notice, ...]
+    warnings: tuple[Notice, ...] = field(metadata=NOT_IN_JSON)
     """What is doubtful, each with what to do."""
 
     @property
     def interrupted(self) -> bool:
         """True where fewer worlds were tried than asked for."""
         return self.worlds.completed < self.worlds.requested
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, without its header, plus ``warnings``."""
-        return {
-            "scenario": self.scenario,
-            "currency": self.currency,
-            "seed": self.seed,
-            "constants": self.constants,
-            "world": self.world.to_dict(),
-            "worlds": asdict(self.worlds),
-            "validity": self.validity.to_dict(),
-            "looseness": None if self.looseness is None else self.looseness.to_dict(),
-            "terms": [term.to_dict() for term in self.terms],
-            "allocations": [tried.to_dict() for tried in self.allocations],
-            "warnings": [asdict(notice) for notice in self.warnings],
-        }
 
     def __repr__(self) -> str:
         verdict = "holds" if self.validity.holds else "is violated"

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlhf_budget.scenario.records import Record
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rlhf_budget.scenario import units
 
 LEVEL = 0.95
 """Confidence of every interval, two-sided."""
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Record):
     """A mean over worlds and how well it is known."""
 
-    mean: float
-    """The mean."""
-    interval: tuple[float, float] | None
+    mean: units.OwnUnit
+    """Mean over worlds."""
+    interval: tuple[units.OwnUnit, units.OwnUnit] | None
     """95 % confidence interval; None with fewer than two worlds."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {"mean": self.mean, "interval": listed(self.interval)}
-
-
-def listed(interval: tuple[float, float] | None) -> list[float] | None:
-    """Return the JSON form of an interval."""
-    return None if interval is None else list(interval)
 
 
 def mean_interval(values: Sequence[float]) -> Estimate:

@@ -14,6 +14,7 @@ from rlhf_budget.simulation.evaluation.results import (
     InequalityCheck,
     Simulation,
     TermCheck,
+    TermName,
     TriedAllocation,
     Validity,
     VersusPlan,
@@ -241,7 +242,7 @@ def _looseness(outcomes: tuple[Outcome, ...]) -> Estimate | None:
 
 
 def _check_terms(outcomes: tuple[Outcome, ...]) -> tuple[TermCheck, ...]:
-    pairs = {
+    pairs: dict[TermName, list[tuple[float, float]]] = {
         "sampling": [(o.bound.sampling, o.sampling_error) for o in outcomes],
         "reward_shift": [(o.bound.reward_shift, o.reward_bias) for o in outcomes],
         "kl_clipping": [(o.bound.kl_clipping, o.clipping_bias) for o in outcomes],
@@ -249,7 +250,7 @@ def _check_terms(outcomes: tuple[Outcome, ...]) -> tuple[TermCheck, ...]:
     return tuple(_check_term(term, values) for term, values in pairs.items())
 
 
-def _check_term(term: str, values: list[tuple[float, float]]) -> TermCheck:
+def _check_term(term: TermName, values: list[tuple[float, float]]) -> TermCheck:
     bound = sum(claimed for claimed, _ in values) / len(values)
     actual = mean_interval([error for _, error in values])
     return TermCheck(term, bound, actual, bound / actual.mean if actual.mean > 0 else None)
@@ -314,7 +315,7 @@ def _describe(
     return WorldSummary(
         spec=protocol.spec,
         judged=protocol.policy,
-        labels_on_current=protocol.labels_on_current,
+        new_labels_on="current" if protocol.labels_on_current else protocol.spec.behaviour,
         constants=constants,
         inequalities=(
             InequalityCheck("coverage-above-kl", sum(c.coverage_above_kl for c in checks), of),

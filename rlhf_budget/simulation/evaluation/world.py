@@ -14,6 +14,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from rlhf_budget.scenario import units
+
     Floats = NDArray[np.float64]
 
 Behaviour = Literal["reference", "earlier", "mixture", "current"]
@@ -45,22 +47,22 @@ class WorldSpec:
     """Mean squared error of a finished reward model, reward units squared; None: one is fitted."""
     mean_log_ratio: float | None = None
     """E|ℓ| wanted at the KL-optimal policy, nats; the reference policy is spread to come near."""
-    prompts: int = 24
-    """P."""
-    responses: int = 8
-    """A."""
-    features: int = 4
-    """d."""
+    prompts: units.Positive = 24
+    """P, prompts of a world."""
+    responses: units.Positive = 8
+    """A, responses to each prompt."""
+    features: units.Positive = 4
+    """d, features of a response."""
     misspecification: float = 0.25
     """Part of the reward that no feature explains, relative to the part that they do (standard
     deviations); 0 with ``coverage_kind`` features."""
-    logit_scale: float = 5.0
+    logit_scale: units.Ratio = 5.0
     """Bradley–Terry logit of a pair whose rewards differ by R."""
     pilot_labels: int = 200
     """Reference labels that trained the earlier and the current policy."""
-    strengths: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.4, 1.8, 2.2, 2.6, 3.0)
+    strengths: tuple[units.Ratio, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.4, 1.8, 2.2, 2.6, 3.0)
     """Checkpoints ``π ∝ π_ref·exp(strength·r̂/β)``: 0 is the reference, 1 is KL-optimal."""
-    named: int = 4
+    named: units.Count = 4
     """Index of the checkpoint named beforehand."""
     balanced: bool = False
     """A world built to be tight: under the reference, every prompt's reward is a fair coin."""

@@ -7,24 +7,52 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rlhf_budget.calibrate.logs.dialects.counts import Counts
+from rlhf_budget.calibrate.logs.dialects.ms_swift import MsSwift
 from rlhf_budget.calibrate.logs.dialects.nemo_rl import NemoRL
+from rlhf_budget.calibrate.logs.dialects.one_a_prompt import OneAPrompt
 from rlhf_budget.calibrate.logs.dialects.open_instruct import OpenInstruct
 from rlhf_budget.calibrate.logs.dialects.openrlhf import OpenRLHF
+from rlhf_budget.calibrate.logs.dialects.prime_rl import PrimeRL, Verifiers
 from rlhf_budget.calibrate.logs.dialects.slime import Slime
+from rlhf_budget.calibrate.logs.dialects.tinker import Tinker
 from rlhf_budget.calibrate.logs.dialects.trl import TRL
 from rlhf_budget.calibrate.logs.dialects.verl import Verl
+from rlhf_budget.calibrate.logs.dialects.wandb_table import WandbTable
 from rlhf_budget.calibrate.logs.fields import guess_layout, name_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rlhf_budget.calibrate.logs.dialects.dialect import Dialect
+    from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect
     from rlhf_budget.calibrate.logs.fields import FieldNames, Layout
 
-DIALECTS: tuple[Dialect, ...] = (TRL(), Verl(), OpenRLHF(), OpenInstruct(), NemoRL(), Slime())
-"""Every trainer, in the order in which a log is compared with them."""
-TRAINERS = tuple(dialect.name for dialect in DIALECTS if dialect.signatures)
-"""Names of the trainers whose rollouts are read."""
+FLAT: tuple[Dialect, ...] = (
+    TRL(),
+    Verl(),
+    OpenRLHF(),
+    OpenInstruct(),
+    NemoRL(),
+    Verifiers(),
+    Slime(),
+)
+"""Forms with one row a rollout, in the order in which a log is compared with them."""
+NESTED: tuple[NestedDialect, ...] = (
+    MsSwift(),
+    PrimeRL(),
+    Tinker(),
+    WandbTable(),
+    OneAPrompt(),
+    Counts(),
+)
+"""Forms whose records are laid flat first, in the same order."""
+DIALECTS: tuple[Dialect, ...] = (*FLAT, *NESTED)
+"""Every form."""
+TRAINERS = tuple(
+    dict.fromkeys(dialect.name for dialect in DIALECTS if dialect.signatures or dialect in NESTED)
+)
+"""Names of the forms whose rollouts are read."""
 KL_KEYS = tuple(key for dialect in DIALECTS for key in dialect.kl_keys)
 """Keys under which trainers log a KL."""
 LENGTH_KEYS = tuple(dict.fromkeys(name for key in KL_KEYS for name in key.length_keys or ()))
@@ -39,7 +67,7 @@ def dialect_of(trainer: str | None) -> Dialect | None:
 def recognise(columns: Iterable[str]) -> Dialect | None:
     """Return the trainer that writes these columns, or None."""
     names = frozenset(columns)
-    return next((d for d in DIALECTS if any(needed <= names for needed in d.signatures)), None)
+    return next((d for d in FLAT if any(needed <= names for needed in d.signatures)), None)
 
 
 def layout_of(columns: Iterable[str], dialect: Dialect | None) -> Layout:

@@ -69,6 +69,8 @@ class Dialect:
     """Whether files in two folders are two runs."""
     rewards_are_logged: ClassVar[bool] = False
     """Whether its own log, not the rows, says which columns are rewards."""
+    thinner_folders: ClassVar[tuple[str, str] | None] = None
+    """Two folders, the first of which holds a part of what the second beside it holds."""
     filters_groups: ClassVar[bool] = False
     """Whether it leaves groups of equal rewards out unless told otherwise."""
     standardises_rewards: ClassVar[bool] = False

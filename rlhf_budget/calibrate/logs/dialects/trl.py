@@ -8,7 +8,7 @@ alone. Weights of reward functions are in no file, but the log's ``reward`` is t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -26,7 +26,18 @@ if TYPE_CHECKING:
     from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
 
 _NOT_REWARDS = frozenset(
-    {"step", "prompt", "completion", "advantage", "prompt_tokens", "num_turns", "image", "images"}
+    {
+        "step",
+        "prompt",
+        "completion",
+        "advantage",
+        "advantages",
+        "entropy",
+        "prompt_tokens",
+        "num_turns",
+        "image",
+        "images",
+    }
 ).union(*(GUESSES[role] for role in ("policy", "reference", "log_ratio", "tokens")))
 """Numeric columns of a dump that are no rewards."""
 _ROUNDING = 1e-4
@@ -37,8 +48,10 @@ class TRL(Dialect):
     """TRL's completions of GRPO."""
 
     name = "trl"
-    signatures = (frozenset({"prompt", "completion", "advantage", "step"}),)
-    kl_keys = (
+    signatures: ClassVar[tuple[frozenset[str], ...]] = (
+        frozenset({"prompt", "completion", "advantage", "step"}),
+    )
+    kl_keys: ClassVar[tuple[KlKey, ...]] = (
         KlKey("objective/kl", None, "a sum per sequence (TRL PPO and OnlineDPO)"),
         KlKey("kl", ("completions/mean_length", "completion_length"), "a token mean (TRL)"),
     )
@@ -62,14 +75,7 @@ class TRL(Dialect):
         if log is not None:
             names = [name for name in log.reward_functions() if name in columns]
         else:
-            numeric = (n for n in columns if types.get(n, "DOUBLE").upper() in NUMERIC_TYPES)
-            names = sorted(name for name in numeric if name not in _NOT_REWARDS)
-            if len(names) > 1:
-                listed = ",".join(f"{name}=WEIGHT" for name in names)
-                raise CalibrationError(
-                    f"no reward field: without the trainer's log, {', '.join(names)} may all be"
-                    f" rewards; give --metrics trainer_state.json, or --reward-field {listed}"
-                )
+            return replace(layout, rewards=only_reward(columns, types))
         if not names:
             raise CalibrationError("no reward field: no reward column; give --reward-field")
         return replace(layout, rewards=tuple((Field(name), 1.0) for name in names))
@@ -103,6 +109,29 @@ class TRL(Dialect):
             if weight != 0
         )
         return LogLesson(rows.with_columns(reward=total), replace(layout, rewards=kept), evaluation)
+
+
+def only_reward(
+    columns: frozenset[str], types: Mapping[str, str]
+) -> tuple[tuple[Field, float], ...]:
+    """Return the only column that can be a reward, where no log tells which are.
+
+    Raises
+    ------
+    CalibrationError
+        If there is none, or several.
+    """
+    numeric = (n for n in columns if types.get(n, "DOUBLE").upper() in NUMERIC_TYPES)
+    names = sorted(name for name in numeric if name not in _NOT_REWARDS)
+    if len(names) > 1:
+        listed = ",".join(f"{name}=WEIGHT" for name in names)
+        raise CalibrationError(
+            f"no reward field: without the trainer's log, {', '.join(names)} may all be"
+            f" rewards; give --metrics trainer_state.json, or --reward-field {listed}"
+        )
+    if not names:
+        raise CalibrationError("no reward field: no reward column; give --reward-field")
+    return ((Field(names[0]), 1.0),)
 
 
 @dataclass(frozen=True, slots=True)

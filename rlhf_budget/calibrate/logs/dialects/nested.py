@@ -1,0 +1,77 @@
+"""Dialects whose records hold several rollouts, or a reward inside a structure.
+
+Their records are laid flat first, one line a rollout (``flattening.py``); what follows reads them
+as any other log. A subclass says which records are its own and what rows are in one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rlhf_budget.calibrate.logs.dialects.dialect import Dialect
+from rlhf_budget.calibrate.logs.fields import GUESSES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rlhf_budget.calibrate.logs.fields import Layout
+
+Record = dict[str, Any]
+
+
+class NotUsable(Exception):  # noqa: N818 (it is no error: the record is left out and counted)
+    """A record that is left out on purpose; the message is the reason, as ``source`` counts it."""
+
+
+class NestedDialect(Dialect):
+    """A form whose records are laid flat."""
+
+    def holds(self, record: Record) -> bool:
+        """Return whether a record is of this form."""
+        raise NotImplementedError
+
+    def rows(self, record: Record, reward: str | None) -> Iterator[Record]:
+        """Return the rollouts of a record, with usual names for their fields.
+
+        Parameters
+        ----------
+        record
+            One record; of this form or broken.
+        reward
+            The reward's field, where it was given by hand.
+
+        Raises
+        ------
+        NotUsable
+            If the record is left out on purpose.
+        ValueError, TypeError, KeyError
+            If it is broken.
+        """
+        raise NotImplementedError
+
+    def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:
+        """Return where flat rows hold what: usual names."""
+        del columns
+        return replace(guessed, trainer=self.name)
+
+
+def first_of(record: Mapping[str, Any], role: str) -> Any:
+    """Return the value of the first usual name of a role that a record has; None without."""
+    return next((record[name] for name in GUESSES[role] if record.get(name) is not None), None)
+
+
+def known(row: Record) -> Record:
+    """Return a row without what its record does not say."""
+    return {name: value for name, value in row.items() if name == "reward" or value is not None}
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number or a truth value."""
+    return isinstance(value, int | float)
+
+
+def shared(record: Mapping[str, Any]) -> Record:
+    """Return the step and the prompt that all rollouts of a record share, by usual names."""
+    values = {role: first_of(record, role) for role in ("step", "prompt")}
+    return {role: value for role, value in values.items() if value is not None}

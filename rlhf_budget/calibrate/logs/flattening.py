@@ -1,0 +1,139 @@
+"""Records that hold several rollouts become one line a rollout, in a folder for the run."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect, NotUsable, Record, is_number
+from rlhf_budget.calibrate.logs.files import LogFile, open_text
+from rlhf_budget.errors import LogError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_PARTS = 6
+"""Folders of a path that are kept, for the steps that stand in their names."""
+
+
+@dataclass(frozen=True)
+class FlatLogs:
+    """Nested logs, laid flat."""
+
+    logs: tuple[LogFile, ...]
+    """Files of JSON lines, one a rollout; lines that are no record stand as they were."""
+    types: dict[str, str]
+    """Type of each column: ``DOUBLE`` where its values are numbers, else ``VARCHAR``."""
+    left_out: Counter[str]
+    """Records left out on purpose, by reason."""
+
+
+def nested_dialect(entry: LogFile, dialects: Sequence[NestedDialect]) -> NestedDialect | None:
+    """Return the form of a file's first record; None where its records are flat."""
+    for record in _records(entry):
+        if isinstance(record, dict):
+            return next((dialect for dialect in dialects if _is(dialect, record)), None)
+    return None
+
+
+def _is(dialect: NestedDialect, record: Record) -> bool:
+    try:
+        return dialect.holds(record)
+    except ValueError:
+        return False
+
+
+def flatten(
+    entries: Sequence[LogFile], dialect: NestedDialect, reward: str | None, folder: Path
+) -> FlatLogs:
+    """Write the rollouts of nested logs into a folder, one line a rollout.
+
+    Parameters
+    ----------
+    entries
+        Files of one form.
+    dialect
+        Their form.
+    reward
+        The reward's field, where it was given by hand.
+    folder
+        Where to write; paths in it end as those of the files.
+    """
+    columns: dict[str, bool] = {}
+    left_out = Counter[str]()
+    logs = []
+    for position, entry in enumerate(entries):
+        place = folder.joinpath(str(position), *Path(entry.path).resolve().parts[1:][-_PARTS:])
+        place = place.with_suffix(".jsonl")
+        place.parent.mkdir(parents=True)
+        with place.open("w", encoding="utf-8") as stream:
+            for record in _records(entry):
+                try:
+                    rows = list(dialect.rows(record, reward)) if isinstance(record, dict) else []
+                except NotUsable as reason:
+                    left_out[str(reason)] += 1
+                    continue
+                except (ValueError, TypeError, KeyError, AttributeError):
+                    rows = []
+                for row in rows:
+                    for name, value in row.items():
+                        columns[name] = columns.get(name, True) and (
+                            value is None or is_number(value)
+                        )
+                    stream.write(json.dumps(row) + "\n")
+                if not rows:
+                    stream.write('"no rollouts in this record"\n')
+        logs.append(replace(entry, path=str(place), format="jsonl"))
+    names = frozenset(columns)
+    return FlatLogs(
+        tuple(replace(log, columns=names) for log in logs),
+        {name: "DOUBLE" if numbers else "VARCHAR" for name, numbers in columns.items()},
+        left_out,
+    )
+
+
+def _records(entry: LogFile) -> Iterator[Any]:
+    """Yield the records of a file; None for a broken line."""
+    if entry.format == "parquet":
+        yield from _parquet_records(entry.path)
+        return
+    with open_text(entry.path) as stream:
+        if entry.format == "csv":
+            yield from csv.DictReader(stream)
+            return
+        if entry.format == "jsonl":
+            yield from (_parsed(line) for line in stream if line.strip())
+            return
+        text = stream.read()
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        yield from (_parsed(line) for line in text.splitlines() if line.strip())
+        return
+    yield from whole if isinstance(whole, list) else [whole]
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _parquet_records(path: str) -> Iterator[Record]:
+    import duckdb
+
+    from rlhf_budget.calibrate.logs.sql import quoted
+
+    try:
+        with duckdb.connect() as connection:
+            found = connection.execute(f"SELECT * FROM read_parquet({quoted(path)})")  # noqa: S608
+            names = [column[0] for column in found.description or ()]
+            while rows := found.fetchmany(1000):
+                yield from (dict(zip(names, row, strict=True)) for row in rows)
+    except duckdb.Error as error:
+        raise LogError(f"{path}: not readable as parquet: {error}") from None
