@@ -102,11 +102,13 @@ class Skip(Record):
 class GroupSizes(Record):
     """Rollouts per prompt group among the rows used."""
 
-    min: units.Rollouts
+    json_names: ClassVar = ("min=least", "mean", "max=most")
+
+    least: units.Rollouts
     """Smallest group."""
     mean: units.RealRollouts
     """Mean group."""
-    max: units.Rollouts
+    most: units.Rollouts
     """Largest group."""
 
 

@@ -22,7 +22,7 @@ from rlhf_budget import (
 from rlhf_budget.bound.terms import rollout_choices
 from rlhf_budget.optimum.certified import least_cost, optimise, optimise_many
 
-CASES = json.loads((Path(__file__).parent / "reference" / "cases.json").read_text())
+CASES = json.loads((Path(__file__).parents[1] / "reference" / "cases.json").read_text())
 TERMS = ("total", "sampling", "reward_shift", "kl_clipping")
 
 

@@ -1,6 +1,6 @@
 """The tails against 50-digit references, against their own definitions, and at the extremes.
 
-``tests/reference/tails.json`` is written by ``python tests/test_tails.py`` from the mpmath formulas
+``python tests/bound/test_tails.py`` writes ``tests/reference/tails.json`` from the mpmath formulas
 below (50 digits): survival and excess at thresholds that are exact floats, and the inverse
 survival by Newton's method at the exact value of the float ``p``.
 """
@@ -34,7 +34,7 @@ from rlhf_budget.bound.tails import (
     Weibull,
 )
 
-REFERENCE = Path(__file__).parent / "reference" / "tails.json"
+REFERENCE = Path(__file__).parents[1] / "reference" / "tails.json"
 FAMILIES = {
     tail.family: tail
     for tail in (Gaussian, Exponential, HalfNormal, Gamma, Weibull, LogNormal, Lomax)
@@ -149,8 +149,8 @@ def write_reference() -> None:
                     digits = [mpmath.nstr(value, 22) for value in values]
                 rows.append([family, parameters, p, t, *digits])
     note = (
-        "Written by `python tests/test_tails.py` from 50-digit mpmath formulas. Each row: family,"
-        " parameters, p, t (an exact float), survival(t), excess(t), inverse_survival(p)."
+        "Written by `python tests/bound/test_tails.py` from 50-digit mpmath formulas. Each row: "
+        "family, parameters, p, t (an exact float), survival(t), excess(t), inverse_survival(p)."
     )
     lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
     REFERENCE.write_text(f'{{"note": {json.dumps(note)},\n "rows": [\n{lines}\n]}}\n')
@@ -460,7 +460,7 @@ for tail in (Gaussian(12.0, 5.0), Exponential(12.0), HalfNormal(9.0), LogNormal(
         tail.survival(3.0), tail.excess(3.0), tail.inverse_survival(0.01)
 assert not any(name.partition(".")[0] == "scipy" for name in sys.modules)
 """
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
 
 
 # --- samples --------------------------------------------------------------------------------

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from rlhf_budget.scenario.units import Money, Prompts
 
-HERE = Path(__file__).parent
-EXAMPLES = sorted((HERE.parent / "examples" / "configs").glob("*.yaml"))
+TESTS = Path(__file__).parents[1]
+EXAMPLES = sorted((TESTS.parent / "examples" / "configs").glob("*.yaml"))
 COMMANDS = ("plan", "compare", "check", "sweep", "calibrate", "simulate")
 
 
@@ -99,7 +99,7 @@ def test_other_answers_hold_what_their_schemas_say_and_no_more() -> None:
     for command, answer in answers.items():
         found = written(command, answer.to_dict())
         jsonschema.Draft202012Validator(closed(output_schema(command))).validate(found)
-    dumps = str(next((HERE / "data" / "trainers").glob("*verl*")))
+    dumps = str(next((TESTS / "data" / "trainers").glob("*verl*")))
     points = [(500.0, 0.69), (1000.0, 0.65), (4000.0, 0.6), (16000.0, 0.57), (64000.5, 0.56)]
     for calibration in (
         rollouts_from_files([dumps], options=RolloutOptions(last_steps="100%")),

@@ -22,7 +22,7 @@ from rlhf_budget.report.schema import output_schema
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CURRENT = {"prompts": 2000, "rollouts_per_prompt": 8, "labels": 5000}
 COMMANDS = {
     "compare": ("compare", "scenario.yaml"),

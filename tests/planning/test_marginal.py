@@ -12,7 +12,7 @@ from rlhf_budget.optimum.certified import optimise
 from rlhf_budget.planning.marginal import marginal, sensitivity
 from rlhf_budget.scenario.leaves import positive_leaves
 
-CASES = json.loads((Path(__file__).parent / "reference" / "cases.json").read_text())
+CASES = json.loads((Path(__file__).parents[1] / "reference" / "cases.json").read_text())
 SMOOTH = [case for case in CASES if case["scenario"]["name"] != "tiny-budget"]
 
 
