@@ -229,15 +229,18 @@ def normalised(
         f" AS reward_null_{index}"
         for index, ((number, _), raw) in enumerate(zip(rewards, raw_rewards, strict=True))
     )
-    finite = f"isnan(log_ratio_raw) OR abs(log_ratio_raw) > {LARGEST_NUMBER!r}"
+
+    def finite(name: str) -> str:
+        beyond = f"isnan({name}) OR abs({name}) > {LARGEST_NUMBER!r}"
+        return f"CASE WHEN {beyond} THEN NULL ELSE {name} END AS {name}"
+
     return f"""
         SELECT {outcome} AS reason, step, prompt, reward,
-               CASE WHEN {finite} THEN NULL ELSE log_ratio_raw END AS log_ratio,
-               tokens, behaviour, fingerprint, rollout, output_index, file_name
+               {finite("log_ratio")}, {finite("tokens")}, {finite("behaviour")}, fingerprint, rollout, output_index, file_name
                {"".join(f", reward_{i}, reward_null_{i}" for i in range(len(rewards)))}
         FROM (SELECT {_step(layout, columns)} AS step, {_prompt(layout, columns)} AS prompt,
                      CAST({total} AS DOUBLE) AS reward, ({has_reward}) AS has_reward, malformed,
-                     {_log_ratio(layout, columns)} AS log_ratio_raw,
+                     {_log_ratio(layout, columns)} AS log_ratio,
                      {_optional(layout.tokens, columns)} AS tokens,
                      {_behaviour(layout, columns)} AS behaviour,
                      {_fingerprint(layout, columns, dialect)} AS fingerprint,

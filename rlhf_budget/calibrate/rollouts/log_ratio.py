@@ -82,7 +82,7 @@ def _believable(kl: KlEvidence, tokens: Estimate) -> KlEvidence:
     A reference that knows nothing gives each token of a vocabulary of ``e^12`` words 12 nats.
     """
     value, length = kl.estimates[0].value, tokens.value
-    if value is None or length is None or value <= LARGEST_PER_TOKEN * length:
+    if value is None or not length or value <= LARGEST_PER_TOKEN * length:
         return kl
     note = (
         f"{value:.6g} nats a response of {length:.4g} tokens are {value / length:.3g} a token:"
