@@ -236,7 +236,8 @@ def normalised(
 
     return f"""
         SELECT {outcome} AS reason, step, prompt, reward,
-               {finite("log_ratio")}, {finite("tokens")}, {finite("behaviour")}, fingerprint, rollout, output_index, file_name
+               {finite("log_ratio")}, {finite("tokens")}, {finite("behaviour")}, fingerprint,
+               rollout, output_index, file_name
                {"".join(f", reward_{i}, reward_null_{i}" for i in range(len(rewards)))}
         FROM (SELECT {_step(layout, columns)} AS step, {_prompt(layout, columns)} AS prompt,
                      CAST({total} AS DOUBLE) AS reward, ({has_reward}) AS has_reward, malformed,
