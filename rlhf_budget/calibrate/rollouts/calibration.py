@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlhf_budget.calibrate.estimates import (
@@ -207,6 +205,7 @@ def rollouts_from_files(
     from rlhf_budget.calibrate.logs.files import is_training_log_file
     from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
     from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
+    from rlhf_budget.calibrate.logs.scratch import scratch_folder
     from rlhf_budget.calibrate.logs.source import open_source
     from rlhf_budget.calibrate.rollouts.log_alone import calibrate_log
 
@@ -217,7 +216,7 @@ def rollouts_from_files(
         return calibrate_log(read_metrics(paths[0], run), options)
     log = None if metrics is None else read_metrics(metrics, run)
     with (
-        TemporaryDirectory(prefix="rlhf-budget-flat-") as folder,
+        scratch_folder() as folder,
         open_engine(engine) as opened,
     ):
         found = open_source(
@@ -226,7 +225,7 @@ def rollouts_from_files(
             fields or FieldNames(),
             log,
             opened,
-            Path(folder),
+            folder,
             run=run,
             strict=options.strict,
         )
