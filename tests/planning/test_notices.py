@@ -23,6 +23,7 @@ CODES = {
     "silent-groups",
     "planned-by-evaluation",
     "policy-fixed",
+    "implausible-kl",
     "no-kl-estimate",
     "few-tail-samples",
     "unlimited",
@@ -96,6 +97,17 @@ APPEARANCES: list[tuple[str, dict[str, Any], bool]] = [
     (
         "policy-fixed",
         {"bound": {"concentration": "hoeffding", "policy": "finite_class", "candidates": 3}},
+        False,
+    ),
+    ("implausible-kl", {"log_ratio": {"family": "gaussian", "kl": 62177.0}}, True),
+    ("implausible-kl", {"log_ratio": {"family": "gaussian", "kl": 999.0, "std": 1.0}}, False),
+    ("implausible-kl", {"log_ratio": {"family": "exponential", "mean": 400.0}}, True),
+    (
+        "implausible-kl",
+        {
+            "log_ratio": {"family": "gaussian", "kl": 62177.0},
+            "objective": {"kl_coefficient": 0.0},
+        },
         False,
     ),
     ("no-kl-estimate", {"budget": 10.0}, True),

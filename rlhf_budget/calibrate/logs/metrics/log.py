@@ -125,9 +125,12 @@ class MetricsLog:
             Mean completion length for logs that do not hold one.
         """
         records = self._within(window)
-        for length in (None, tokens):
+        # A key whose lengths are logged beside it, at some steps at least, goes before others.
+        for own_length in (True, False):
             for key in KL_KEYS:
-                values = [v for r in records if (v := _per_sequence(r, key, length)) is not None]
+                if own_length and all(_per_sequence(r, key, None) is None for r in records):
+                    continue
+                values = [v for r in records if (v := _per_sequence(r, key, tokens)) is not None]
                 if values:
                     return LoggedKl(
                         key.key,
