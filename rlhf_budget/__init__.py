@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         RlhfBudgetError,
         ScenarioError,
+        TrainerError,
         UnreachableTargetError,
     )
     from rlhf_budget.planning.planner import plan, plan_many
@@ -42,6 +43,7 @@ __all__ = [
     "RlhfBudgetError",
     "Scenario",
     "ScenarioError",
+    "TrainerError",
     "UnreachableTargetError",
     "__version__",
     "check",

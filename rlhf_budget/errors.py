@@ -8,6 +8,7 @@ Every exception that the package raises on purpose is in this tree::
     ├── UnreachableTargetError              no budget reaches the target
     ├── LogError                            a log or table of runs cannot be read
     ├── CalibrationError                    the data do not give the constants asked for
+    ├── TrainerError (also a ValueError)    a trainer would refuse what the plan asks of it
     ├── FileAccessError (also an OSError)   a file could not be read or written
     └── MissingExtraError (also an ImportError)  an optional package is not installed
 """
@@ -96,6 +97,12 @@ class CalibrationError(RlhfBudgetError):
     """The data do not give the constants asked for."""
 
     code = "calibration"
+
+
+class TrainerError(RlhfBudgetError, ValueError):
+    """A trainer would refuse what the plan asks of it; names the nearest that it takes."""
+
+    code = "trainer"
 
 
 class FileAccessError(RlhfBudgetError, OSError):

@@ -48,6 +48,9 @@ COMMANDS = {
     "simulate": Entry(
         "rlhf_budget.cli.simulate", "simulate", "Try plans in worlds where the true error is known."
     ),
+    "export": Entry(
+        "rlhf_budget.cli.export", "export", "Write the plan as a trainer's own options."
+    ),
     "schema": Entry(
         "rlhf_budget.cli.schema", "schema", "Print the JSON Schema of scenarios or of an output."
     ),

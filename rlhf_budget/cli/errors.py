@@ -18,6 +18,7 @@ from rlhf_budget.errors import (
     MissingExtraError,
     RlhfBudgetError,
     ScenarioError,
+    TrainerError,
     UnreachableTargetError,
 )
 
@@ -38,6 +39,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ScenarioError, USAGE),
     (CalibrationError, USAGE),
     (MissingExtraError, USAGE),
+    (TrainerError, USAGE),
     (InfeasibleError, INFEASIBLE),
     (UnreachableTargetError, INFEASIBLE),
     (LogError, FILE),

@@ -349,14 +349,20 @@ class Scenario(Section):
 
     def is_written(self, key: str) -> bool:
         """Whether a key path stands in the scenario as written, rather than being a default."""
+        return self.written(key, missing=_MISSING) is not _MISSING
+
+    def written(self, key: str, *, missing: Any = None) -> Any:
+        """Return what stands at a key path in the scenario as written, else ``missing``."""
         node: Any = self._written.values
         for name in path_of(key):
             if not isinstance(node, dict) or name not in node:
-                return False
+                return missing
             node = node[name]
-        return True
+        return node
 
 
+_MISSING: Final = object()
+"""Stands for a key that is not written, where null is."""
 _INPUTS: Final = ("budget", "objective", "bound", "costs", "reward_model", "log_ratio", "limits")
 
 

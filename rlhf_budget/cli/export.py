@@ -1,0 +1,56 @@
+"""``rlhf-budget export``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
+from rlhf_budget.cli.output import deliver
+
+
+class TrainerName(StrEnum):
+    """Whose options to write."""
+
+    TRL_GRPO = "trl-grpo"
+    TRL_RLOO = "trl-rloo"
+    VERL = "verl"
+    OPENRLHF = "openrlhf"
+    NEMO_RL = "nemo-rl"
+    OPEN_INSTRUCT = "open-instruct"
+    SLIME = "slime"
+    PRIME_RL = "prime-rl"
+    MS_SWIFT = "ms-swift"
+
+
+def export(
+    file: options.ScenarioFile,
+    trainer: Annotated[TrainerName, typer.Option(help="Whose options to write.")],
+    devices: Annotated[int, typer.Option(min=1, help="Training processes, one a GPU.")] = 1,
+    prompts_per_step: Annotated[
+        int | None,
+        typer.Option(min=1, help="Prompts of an optimiser step; default about 64."),
+    ] = None,
+    scenario: options.ScenarioName = None,
+    set_: options.SetValues = None,
+    target_bound: options.TargetBound = None,
+    output: options.Output = None,
+    quiet: options.Quiet = False,
+    _debug: options.Debug = False,
+) -> None:
+    """Write the plan as a trainer's own options: group size, steps, KL coefficient, lengths.
+
+    What the trainer cannot do is said in the comments.
+    """
+    from rlhf_budget.planning import planner
+    from rlhf_budget.report.export.text import export as written
+    from rlhf_budget.scenario import load_scenario
+
+    loaded = load_scenario(
+        file, scenario=scenario, set_values=set_ or (), budget_required=target_bound is None
+    )
+    found = planner.plan(loaded, target_bound=target_bound)
+    text = written(found, trainer.value, prompts_per_step=prompts_per_step, devices=devices)
+    deliver(text, output, quiet=quiet)

@@ -1,0 +1,228 @@
+"""A plan as a file that a trainer reads: comments that explain, then its options."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from textwrap import wrap
+from typing import TYPE_CHECKING, Final
+
+from rlhf_budget import __version__
+from rlhf_budget.report.export.run import CAP, TRAINING_CLIP, training_run
+from rlhf_budget.report.export.trainers import TRAINERS
+from rlhf_budget.report.layout import clean
+from rlhf_budget.report.numbers import integer, plain, significant
+from rlhf_budget.report.words import amount, buys_labels, count, purchase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from rlhf_budget.planning.results import Plan
+    from rlhf_budget.report.export.run import Run
+    from rlhf_budget.report.export.trainers import Form, Trainer, Value
+
+_WIDTH: Final = 88
+
+
+def export(
+    plan: Plan, trainer: str, *, prompts_per_step: int | None = None, devices: int = 1
+) -> str:
+    """Write a plan as a trainer's own options.
+
+    Parameters
+    ----------
+    plan
+        What is to be done.
+    trainer
+        A name of ``TRAINERS``.
+    prompts_per_step
+        Prompts of an optimiser step; None for a usual number that the trainer takes.
+    devices
+        Training processes, one a device.
+
+    Returns
+    -------
+    str
+        Python, a shell command, YAML or TOML: what the trainer reads, explained by comments.
+
+    Raises
+    ------
+    TrainerError
+        Where the trainer would refuse the plan, with the nearest that it takes.
+    """
+    about = TRAINERS[trainer]
+    run = training_run(
+        plan,
+        prompts_per_step=prompts_per_step,
+        devices=devices,
+        whole_batches=about.whole_batches,
+    )
+    set_ = about.options(run, coefficient(run, about))
+    options = {name: value for name, value in set_.items() if value is not None}
+    head = "\n".join(line for text in _comments(run, about) for line in _comment(text))
+    return f"{head}\n{_FORMS[about.form](about, options)}{_penalty(run, about)}"
+
+
+def coefficient(run: Run, trainer: Trainer) -> float:
+    """The trainer's KL coefficient, reward per nat, or a number where it divides advantages."""
+    β = run.plan.scenario.objective.kl_coefficient
+    if trainer.kl == "divisible loss" and run.group_deviation is not None:
+        return β / run.group_deviation
+    return β
+
+
+# --- what is said --------------------------------------------------------------------------------
+
+
+def _comments(run: Run, trainer: Trainer) -> Iterator[str]:
+    plan, scenario = run.plan, run.plan.scenario
+    yield f"{scenario.name}: options for {trainer.title}, by rlhf-budget {__version__}."
+    yield (
+        f"Plan: {purchase(plan.allocation, scenario)} for "
+        f"{amount(plan.cost.total, scenario.currency)}; bound {significant(plan.bound.total)}."
+    )
+    left = plan.allocation.prompts - run.prompts_used
+    over = f"; {integer(left)} are left over" if left else ""
+    yield (
+        f"{count(run.steps, 'step')} of {count(run.prompts_per_step, 'prompt')}, "
+        f"{integer(run.group_size)} rollouts of each, on {count(run.devices, 'device')}: they use "
+        f"{count(run.prompts_used, 'prompt')} once{over}."
+    )
+    if buys_labels(scenario):
+        yield f"The reward model comes first: {count(plan.allocation.labels, 'label')} to buy."
+    yield from _kl_words(run, trainer)
+    yield from _token_words(run)
+    yield from _clip_words(run, trainer)
+    yield from trainer.hints
+
+
+def _kl_words(run: Run, trainer: Trainer) -> Iterator[str]:
+    β, deviation = run.plan.scenario.objective.kl_coefficient, run.group_deviation
+    if β == 0:
+        yield "No KL penalty, as objective.kl_coefficient is 0."
+    elif trainer.kl == "none":
+        yield (
+            f"WARNING: it has no KL penalty to a reference policy, and the plan's beta of {β:g} "
+            "has no place: plan with objective.kl_coefficient 0, or use another trainer."
+        )
+    elif trainer.kl == "reward":
+        yield f"KL acts on the reward, so its coefficient is the plan's beta, {β:g}."
+    elif trainer.kl == "divisible loss" and deviation is not None:
+        yield (
+            f"KL is a loss beside advantages divided by their group's standard deviation: its "
+            f"coefficient is beta / deviation = {β:g} / {deviation:.4g} = {β / deviation:.4g}, "
+            "with the root of bound.rollout_variance for the deviation; right on average, as "
+            "groups differ."
+        )
+    else:
+        known = (
+            "" if deviation is not None else " (bound.rollout_variance, their scale, is not known)"
+        )
+        yield (
+            f"KL is a loss, and advantages are not divided by their group's standard "
+            f"deviation{known}: its coefficient is the plan's beta, {β:g}."
+        )
+
+
+def _token_words(run: Run) -> Iterator[str]:
+    if run.mean_tokens is None:
+        yield (
+            "The length of a response is not set: the scenario names no tokens "
+            "(costs.rollout.tokens, or log_ratio.tokens)."
+        )
+    else:
+        yield (
+            f"The cap on a response is {CAP} times the mean of {plain(run.mean_tokens)} tokens "
+            "that the scenario names: raise it if responses are cut."
+        )
+
+
+def _clip_words(run: Run, trainer: Trainer) -> Iterator[str]:
+    τ, clip = run.plan.allocation.clip_threshold, run.training_clip
+    if τ is not None and clip is not None and trainer.kl != "none":
+        yield (
+            f"No option clips the log-ratio of a whole response. The plan's threshold, "
+            f"{significant(τ)} nats, is for estimating the objective; training clips no lower than "
+            f"{TRAINING_CLIP:g} times that, {significant(clip)} nats, and may do without. "
+            f"To clip there: {trainer.clipping}."
+        )
+
+
+def _comment(text: str) -> list[str]:
+    # No name from outside may end a comment and go on as code.
+    lines = wrap(clean(text), _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return [f"# {line}" for line in lines]
+
+
+def _penalty(run: Run, trainer: Trainer) -> str:
+    """TRL's reward function that clips a whole response's log-ratio, where there is one to clip."""
+    β, clip = run.plan.scenario.objective.kl_coefficient, run.training_clip
+    if trainer.form != "python" or clip is None:
+        return ""
+    file = resources.files("rlhf_budget.report.export") / "clipped_penalty.txt"
+    text = file.read_text(encoding="utf-8")
+    return text.replace("{beta}", repr(β)).replace("{threshold}", repr(clip))
+
+
+# --- what is read --------------------------------------------------------------------------------
+
+
+def _python(trainer: Trainer, options: Mapping[str, Value]) -> str:
+    inner = "".join(f"    {name}={_python_value(value)},\n" for name, value in options.items())
+    return f"# config = {trainer.start}(output_dir=..., **options)\noptions = dict(\n{inner})\n"
+
+
+def _python_value(value: Value) -> str:
+    """Write a value for Python."""
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+def _hydra(trainer: Trainer, options: Mapping[str, Value]) -> str:
+    return _command(trainer, [f"{name}={value}" for name, value in options.items()])
+
+
+def _flags(trainer: Trainer, options: Mapping[str, Value]) -> str:
+    return _command(
+        trainer,
+        [f"--{name}" if value is True else f"--{name} {value}" for name, value in options.items()],
+    )
+
+
+def _command(trainer: Trainer, words: list[str]) -> str:
+    """Write a shell command, to which model and data are added when it is called."""
+    lines = " \\\n".join([trainer.start, *(f"  {word}" for word in words), '  "$@"'])
+    return f"# bash THIS_FILE, followed by your model and data\n{lines}\n"
+
+
+def _yaml(trainer: Trainer, options: Mapping[str, Value]) -> str:
+    lines = [f"# {trainer.start}"]
+    above: list[str] = []
+    for path, value in options.items():
+        *sections, name = path.split(".")
+        for depth, section in enumerate(sections):
+            if above[: depth + 1] != sections[: depth + 1]:
+                lines.append(f"{'  ' * depth}{section}:")
+        above = sections
+        lines.append(f"{'  ' * len(sections)}{name}: {json.dumps(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(trainer: Trainer, options: Mapping[str, Value]) -> str:
+    lines = [f"# {trainer.start}"]
+    above = ""
+    for path, value in options.items():
+        section, _, name = path.rpartition(".")
+        if section != above:
+            lines += ["", f"[{section}]"]
+        above = section
+        lines.append(f"{name} = {json.dumps(value)}")
+    return "\n".join(lines) + "\n"
+
+
+_FORMS: Final[dict[Form, Callable[[Trainer, Mapping[str, Value]], str]]] = {
+    "python": _python,
+    "hydra": _hydra,
+    "flags": _flags,
+    "yaml": _yaml,
+    "toml": _toml,
+}
