@@ -84,8 +84,8 @@ FAMILIES: Final = {
         {
             "samples": Key("Log-ratios of whole responses", "nats", "numbers"),
             "file": Key(
-                "File of log-ratios: .npy, .csv (one column, or one called log_ratio), or one number "
-                "a line; relative to the file that names it",
+                "File of log-ratios: .npy, .csv (one column, or one called log_ratio), or one "
+                "number a line; relative to the file that names it",
                 kind="text",
             ),
         },
