@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from rlhf_budget.bound.groups import informative_share
 from rlhf_budget.bound.tails import tail_of
+from rlhf_budget.errors import Problem, ScenarioError
 from rlhf_budget.scenario.records import Record
 
 if TYPE_CHECKING:
@@ -171,8 +173,19 @@ def bernstein(
     return np.sqrt(2.0 * variance * Λ / n), Λ / (3.0 * n)
 
 
-def sampling_shape(constants: Constants, n: Number, K: Number) -> tuple[Number, Number]:
-    """Return ``(S₀, S₁)`` of ``S = S₀ + (R + 2βτ)·S₁``; both decrease in n and in K."""
+def sampling_shape(
+    constants: Constants, n: Number, K: Number, share: Number = 1.0
+) -> tuple[Number, Number]:
+    """Return ``(S₀, S₁)`` of ``S = S₀ + (R + 2βτ)·S₁``; both decrease in n and in K.
+
+    With silent groups both are divided by the share of groups that teach (docs/theory.md, silent
+    groups): as it is at most 1, the sum stays a bound.
+    """
+    s0, s1 = _shape(constants, n, K)
+    return s0 / share, s1 / share
+
+
+def _shape(constants: Constants, n: Number, K: Number) -> tuple[Number, Number]:
     c = constants
     prompts_Λ = c.confidence + c.confidence_growth * np.log(n)
     if c.concentration == "bernstein":
@@ -303,11 +316,22 @@ def infimum(scenario: Scenario) -> float:
     constants, limits = constants_of(scenario), scenario.limits
     shift = _least_reward_shift(constants, limits.labels.max)
     if limits.prompts.max is None:
-        s0, s1 = 0.0, 0.0
-    else:
-        n, K = float(limits.prompts.max), float(max(rollout_choices(limits)))
-        s0, s1 = (float(part) for part in sampling_shape(constants, n, K))
-    return float(shift + s0 + constants.reward_range * s1 + _least_penalty(scenario, s1))
+        return float(shift + _least_penalty(scenario, 0.0))
+    n = float(limits.prompts.max)
+    shapes = (
+        sampling_shape(constants, n, float(K), informative_share(scenario, K))
+        for K in best_rollouts(scenario)
+    )
+    R = float(constants.reward_range)
+    return shift + min(
+        float(s0) + R * float(s1) + _least_penalty(scenario, float(s1)) for s0, s1 in shapes
+    )
+
+
+def best_rollouts(scenario: Scenario) -> list[int]:
+    """The K of which one is best where money is no matter: the most of each group size."""
+    most = {size: K for K, size in scenario.limits.group_sizes.items()}
+    return list(most.values()) if scenario.groups else [max(most.values())]
 
 
 def _least_reward_shift(constants: Constants, most_labels: int | None) -> float:
@@ -329,22 +353,22 @@ def _least_penalty(scenario: Scenario, s1: float) -> float:
 
 def rollout_choices(limits: Limits) -> tuple[int, ...]:
     """Every K that the limits allow, ascending."""
-    allowed = limits.rollouts_per_prompt
-    if allowed.choices is not None:
-        return tuple(allowed.choices)
-    return tuple(range(allowed.min or 1, (allowed.max or 256) + 1))
+    return tuple(limits.group_sizes)
 
 
 def sampling_and_clipping(
     scenario: Scenario, constants: Constants, allocation: Allocation
 ) -> tuple[float, float, float | None]:
     """``S(n, K, τ)``, ``β·E(|ℓ| − τ)₊`` and ``P(|ℓ| > τ)``; τ is the best one where not given."""
-    s0, s1 = (
-        float(part)
-        for part in sampling_shape(
-            constants, float(allocation.prompts), float(allocation.rollouts_per_prompt)
+    K = allocation.rollouts_per_prompt
+    share = informative_share(scenario, K)
+    if share == 0.0:
+        wrong = Problem(
+            "rollouts_per_prompt", f"{K} with groups", "2 at least: one teaches nothing"
         )
-    )
+        raise ScenarioError((wrong,))
+    shape = sampling_shape(constants, float(allocation.prompts), float(K), share)
+    s0, s1 = (float(part) for part in shape)
     β, R = scenario.objective.kl_coefficient, scenario.objective.reward_range
     tail = scenario_tail(scenario)
     if tail is None:

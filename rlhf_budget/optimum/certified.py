@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rlhf_budget.bound.terms import Allocation, Bound, evaluate, infimum
+from rlhf_budget.bound.terms import Allocation, Bound, best_rollouts, evaluate, infimum
 from rlhf_budget.errors import InfeasibleError, RlhfBudgetError, UnreachableTargetError
 from rlhf_budget.optimum.problems import CAP, Case, budget_problem, prepare, target_problem
 from rlhf_budget.optimum.results import Certificate, Target
@@ -105,15 +105,15 @@ def infeasibility(case: Case) -> InfeasibleError | None:
     """Say whether nothing fits the budget, with the least budget and the limits responsible."""
     prices, limits = case.prices, case.scenario.limits
     n, m = case.prompts[0], case.labels[0]
-    K = limits.rollouts_per_prompt.choices or (limits.rollouts_per_prompt.min or 1,)
-    least = prices.spend(n, min(K)) + prices.label * m
+    K = min(limits.group_sizes)
+    least = prices.spend(n, K) + prices.label * m
     if prices.budget is None or least <= prices.budget:
         return None
     rollouts_limit = "choices" if limits.rollouts_per_prompt.choices else "min"
     cheaper = {
-        "limits.prompts.min": prices.spend(1, min(K)) + prices.label * m,
+        "limits.prompts.min": prices.spend(1, K) + prices.label * m,
         f"limits.rollouts_per_prompt.{rollouts_limit}": prices.spend(n, 1) + prices.label * m,
-        "limits.labels.min": prices.spend(n, min(K)),
+        "limits.labels.min": prices.spend(n, K),
         "costs.fixed": least - prices.fixed,
     }
     responsible = tuple(key for key, cost in cheaper.items() if cost < least)
@@ -123,7 +123,7 @@ def infeasibility(case: Case) -> InfeasibleError | None:
     because = f" The least is set by {', '.join(responsible)}." if responsible else ""
     return InfeasibleError(
         f"No allocation fits the budget of {prices.to_currency(prices.budget):,.10g} {currency}: "
-        f"the least that the limits allow (prompts: {n:,}, rollouts of each: {min(K):,}, "
+        f"the least that the limits allow (prompts: {n:,}, rollouts of each: {K:,}, "
         f"labels: {m:,}) costs {least_budget:,.10g} {currency}, which is {shortfall:,.10g} "
         f"more.{because}",
         least_budget=least_budget,
@@ -163,8 +163,10 @@ def least_cost(scenario: Scenario, target: float, *, tolerance: float = TOLERANC
 
 
 def _check_reachable(case: Case, target: float) -> None:
-    sampling, clipping = case.parts(case.prompts[1], case.rollouts[-1])
-    at_caps = sampling + case.shift(case.labels[1]) + clipping
+    shift = case.shift(case.labels[1])
+    parts = [case.parts(case.prompts[1], K) for K in best_rollouts(case.scenario)]
+    # Summed in the order of the bound itself, so that a target at the caps is reached to the digit.
+    at_caps = min(sampling + shift + clipping for sampling, clipping in parts)
     least = infimum(case.scenario)
     if at_caps <= target:
         return

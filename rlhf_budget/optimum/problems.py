@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
 from rlhf_budget.bound import terms as formulas
+from rlhf_budget.bound.groups import informative_share, shares_of
 from rlhf_budget.bound.penalty import PenaltyTable, penalty_table
 from rlhf_budget.optimum.money import Prices, prices_of
 from rlhf_budget.optimum.search import WORST, Boxes, Candidate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -51,6 +53,8 @@ class Case(NamedTuple):
     """Exact money."""
     rollouts: tuple[int, ...]
     """K of each row, ascending."""
+    shares: tuple[float, ...]
+    """Share of groups that teach, of each row; 1 where rewards are not 0 or 1."""
     prompts: tuple[int, int]
     """Least and most n."""
     labels: tuple[int, int]
@@ -81,7 +85,8 @@ class Case(NamedTuple):
     def sampling(self, prompts: float, rollouts_per_prompt: float) -> tuple[float, float | None]:
         """``G(n, K)``, at fractional n and K too, and the τ that attains it."""
         c = self.constants
-        s0, s1 = formulas.sampling_shape(c, float(prompts), float(rollouts_per_prompt))
+        share = informative_share(self.scenario, round(rollouts_per_prompt))
+        s0, s1 = formulas.sampling_shape(c, float(prompts), float(rollouts_per_prompt), share)
         value = float(s0) + float(c.reward_range) * float(s1)
         if self.tail is None:
             return value, None
@@ -104,7 +109,7 @@ def prepare(scenario: Scenario, *, with_budget: bool = True, dominated: bool = F
     constants = formulas.constants_of(scenario)
     prices = prices_of(scenario, with_budget=with_budget)
     rollouts = formulas.rollout_choices(limits)
-    if not dominated:
+    if not dominated and scenario.groups is None:
         rollouts = _undominated(constants, prices, rollouts)
     buys = constants.label_kind != "none"
     return Case(
@@ -113,6 +118,7 @@ def prepare(scenario: Scenario, *, with_budget: bool = True, dominated: bool = F
         tail=formulas.scenario_tail(scenario),
         prices=prices,
         rollouts=rollouts,
+        shares=shares_of(scenario, rollouts),
         prompts=(limits.prompts.min or 1, min(limits.prompts.max or CAP, CAP)),
         labels=_label_limits(limits) if buys else (0, 0),
     )
@@ -140,6 +146,7 @@ class _Arrays(NamedTuple):
 
     constants: Constants
     rollouts: Floats
+    shares: Floats
     budget: Floats
     fixed: Floats
     acquisition: Floats
@@ -154,9 +161,11 @@ class _Arrays(NamedTuple):
 
 def _arrays(cases: Sequence[Case]) -> _Arrays:
     rows = max(len(case.rollouts) for case in cases)
-    table = np.array(
-        [case.rollouts + case.rollouts[-1:] * (rows - len(case.rollouts)) for case in cases]
-    )
+
+    def table(columns: Iterable[tuple[float, ...]]) -> Floats:
+        """Rows of one length: the last is repeated."""
+        return np.array([column + column[-1:] * (rows - len(column)) for column in columns], float)
+
     money = {
         name: np.array([case.prices.to_currency(getattr(case.prices, name)) for case in cases])
         for name in ("fixed", "acquisition", "prefill", "rollout", "label")
@@ -164,7 +173,8 @@ def _arrays(cases: Sequence[Case]) -> _Arrays:
     budgets = [case.prices.budget for case in cases]
     return _Arrays(
         constants=formulas.stack([case.constants for case in cases]),
-        rollouts=table.astype(np.float64),
+        rollouts=table(case.rollouts for case in cases),
+        shares=table(case.shares for case in cases),
         budget=np.array(
             [
                 math.inf if budget is None else case.prices.to_currency(budget)
@@ -193,14 +203,17 @@ class _Problem:
         """Index of per-group constants; one group broadcasts."""
         return slice(None) if len(self.cases) == 1 else group
 
-    def _rollouts(self, group: Integers, row: Integers) -> Floats:
-        table = self.arrays.rollouts
+    def _of_row(self, table: Floats, group: Integers, row: Integers) -> Floats:
         return table[0][row] if len(self.cases) == 1 else table[group, row]
+
+    def _rollouts(self, group: Integers, row: Integers) -> Floats:
+        return self._of_row(self.arrays.rollouts, group, row)
 
     def _shape(self, group: Integers, row: Integers, x: Integers) -> tuple[Floats, Floats]:
         constants = formulas.take(self.arrays.constants, self._pick(group))
         n = x.astype(np.float64)
-        s0, s1 = formulas.sampling_shape(constants, n, self._rollouts(group, row))
+        share = self._of_row(self.arrays.shares, group, row)
+        s0, s1 = formulas.sampling_shape(constants, n, self._rollouts(group, row), share)
         return np.asarray(s0, dtype=np.float64), np.asarray(s1, dtype=np.float64)
 
     def _penalty(self, group: Integers, s1: Floats, side: str) -> Floats:
@@ -296,14 +309,20 @@ class _Problem:
         return penalty_table(case.tail, clip.min or 0.0, most_clip, least, most, table)
 
     def boxes(self) -> Boxes:
-        """Every (K, n) within the limits, cut at the edge of the prompt pool."""
+        """Every (K, n) within the limits, cut at the edge of the prompt pool.
+
+        Cut too between rows where the share of groups that teach falls (a larger K of smaller
+        groups): the sampling part must decrease in the row within a box.
+        """
         pieces: list[tuple[int, int, int, int, int]] = []
         for group, case in enumerate(self.cases):
             low, high = case.prompts
             edge = min(max(case.prices.existing, low - 1), high)
-            last = len(case.rollouts) - 1
-            pieces += [(group, 0, last, low, edge)] if edge >= low else []
-            pieces += [(group, 0, last, edge + 1, high)] if edge < high else []
+            falls = np.flatnonzero(np.diff(case.shares) < 0) + 1
+            for first, after in pairwise((0, *falls, len(case.shares))):
+                rows = first, after - 1
+                pieces += [(group, *rows, low, edge)] if edge >= low else []
+                pieces += [(group, *rows, edge + 1, high)] if edge < high else []
         return Boxes(*np.array(pieces, dtype=np.int64).T)
 
 

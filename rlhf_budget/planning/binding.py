@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rlhf_budget.bound.terms import Allocation
-    from rlhf_budget.scenario.models import Limits, Scenario
+    from rlhf_budget.scenario.models import Limits, RolloutLimits, Scenario
 
 MOST_ROLLOUTS = 1024
 """K never exceeds this."""
@@ -80,28 +80,32 @@ def _relaxations(optimum: Optimum) -> dict[str, Scenario]:
             changes[f"limits.{name}.max"] = {name: span.model_copy(update={"max": None})}
         if value is not None and value == span.min and span.min > least:
             changes[f"limits.{name}.min"] = {name: span.model_copy(update={"min": least})}
-    changes |= _rollout_relaxations(limits, a.rollouts_per_prompt)
+    K, least = a.rollouts_per_prompt, 1 if scenario.groups is None else 2
+    changes |= _rollout_relaxations("rollouts_per_prompt", limits.rollouts_per_prompt, K, least)
+    if limits.group_size is not None:
+        size = limits.group_sizes[K]
+        changes |= _rollout_relaxations("group_size", limits.group_size, size, least)
+        if limits.epochs is not None and limits.epochs.max == K // size:
+            unlimited = limits.epochs.model_copy(update={"max": None})
+            changes["limits.epochs.max"] = {"epochs": unlimited}
     return {
         key: scenario.model_copy(update={"limits": limits.model_copy(update=change)})
         for key, change in changes.items()
     }
 
 
-def _rollout_relaxations(limits: Limits, K: int) -> dict[str, dict[str, Any]]:
-    allowed = limits.rollouts_per_prompt
+def _rollout_relaxations(
+    name: str, allowed: RolloutLimits, value: int, least: int
+) -> dict[str, dict[str, Any]]:
     if allowed.choices is not None:
-        free = {"choices": None, "min": 1, "max": MOST_ROLLOUTS}
-        relaxed = allowed.model_copy(update=free)
-        return {"limits.rollouts_per_prompt.choices": {"rollouts_per_prompt": relaxed}}
+        free = {"choices": None, "min": least, "max": MOST_ROLLOUTS}
+        return {f"limits.{name}.choices": {name: allowed.model_copy(update=free)}}
     changes = {}
-    if allowed.max == K:
+    if allowed.max == value:
         changes["max"] = allowed.model_copy(update={"max": MOST_ROLLOUTS})
-    if allowed.min == K and K > 1:
-        changes["min"] = allowed.model_copy(update={"min": 1})
-    return {
-        f"limits.rollouts_per_prompt.{end}": {"rollouts_per_prompt": relaxed}
-        for end, relaxed in changes.items()
-    }
+    if allowed.min == value and value > least:
+        changes["min"] = allowed.model_copy(update={"min": least})
+    return {f"limits.{name}.{end}": {name: relaxed} for end, relaxed in changes.items()}
 
 
 def violations(limits: Limits, a: Allocation) -> tuple[str, ...]:
@@ -117,6 +121,9 @@ def violations(limits: Limits, a: Allocation) -> tuple[str, ...]:
         spans.insert(1, ("rollouts_per_prompt", a.rollouts_per_prompt, K.min, K.max))
     elif a.rollouts_per_prompt not in K.choices:
         outside.append("limits.rollouts_per_prompt.choices")
+    if not outside and a.rollouts_per_prompt not in limits.group_sizes:
+        inside = (K.min or 1) <= a.rollouts_per_prompt <= (K.max or MOST_ROLLOUTS)
+        outside += ["limits.group_size"] if inside else []
     for name, value, least, most in spans:
         if value is not None and least is not None and value < least:
             outside.append(f"limits.{name}.min")

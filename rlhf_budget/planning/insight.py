@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING
 
+from rlhf_budget.bound.groups import informative_shares, textbook_rollouts
 from rlhf_budget.bound.terms import Allocation, evaluate
 from rlhf_budget.errors import RlhfBudgetError
 from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimise
 from rlhf_budget.optimum.problems import CAP, prepare
 from rlhf_budget.planning.binding import violations
-from rlhf_budget.planning.results import Alternative, AssumedConstant, ClosedForm, CurrentPlan
+from rlhf_budget.planning.results import (
+    Alternative,
+    AssumedConstant,
+    ClosedForm,
+    CurrentPlan,
+    GroupShare,
+    Guarantee,
+    LeastGeneration,
+    Schedule,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +39,62 @@ def replan(optimum: Optimum, scenario: Scenario, tolerance: float) -> Optimum | 
         return least_cost(scenario, optimum.target.bound, tolerance=tolerance)
     except RlhfBudgetError:
         return None
+
+
+def guarantees(optimum: Optimum) -> tuple[Guarantee, ...]:
+    """The bound of the plan's own allocation under every inequality, smallest first.
+
+    Silent groups are part of the planning rule only: that they teach nothing takes nothing from
+    what they tell of the objective (docs/theory.md, planning rule and guarantee).
+    """
+    scenario = optimum.scenario.model_copy(update={"groups": None})
+    rule = scenario.bound.concentration
+    found = []
+    for concentration in CONCENTRATIONS:
+        if concentration == rule or _allowed(optimum, concentration):
+            settings = scenario.bound.model_copy(update={"concentration": concentration})
+            judged = scenario.model_copy(update={"bound": settings})
+            bound = evaluate(judged, optimum.allocation)
+            found.append(
+                Guarantee(concentration, bound.total, bound.sampling, concentration == rule)
+            )
+    return tuple(sorted(found, key=lambda entry: entry.total))
+
+
+def group_share(optimum: Optimum) -> GroupShare | None:
+    """Which share of the plan's groups teach, and where the least is generated for one that does.
+
+    Among the group sizes that the limits allow (docs/theory.md, silent groups).
+    """
+    groups = optimum.scenario.groups
+    if groups is None:
+        return None
+    sizes = optimum.scenario.limits.group_sizes
+    shares = informative_shares(groups, max(sizes.values()))
+    generated = {size: _over(size, float(shares[size])) for size in sizes.values()}
+    least = min(generated, key=lambda size: (generated[size], size))
+    size = sizes[optimum.allocation.rollouts_per_prompt]
+    return GroupShare(
+        groups.mean,
+        groups.correlation,
+        float(shares[size]),
+        generated[size],
+        LeastGeneration(least, generated[least]),
+    )
+
+
+def _over(size: int, share: float) -> float:
+    # A share may be too small for its inverse: the largest float stands for "never".
+    return min(size / share, sys.float_info.max) if share > 0 else sys.float_info.max
+
+
+def schedule(optimum: Optimum) -> Schedule | None:
+    """Group size and epochs of the plan, where the scenario limits them."""
+    limits, K = optimum.scenario.limits, optimum.allocation.rollouts_per_prompt
+    if limits.group_size is None:
+        return None
+    size = limits.group_sizes[K]
+    return Schedule(size, K // size)
 
 
 def alternatives(optimum: Optimum, tolerance: float = TOLERANCE) -> tuple[Alternative, ...]:
@@ -105,7 +172,7 @@ def current(optimum: Optimum) -> CurrentPlan | None:
 def closed_form(optimum: Optimum) -> ClosedForm:
     """The textbook K* (docs/theory.md, closed forms), or why none applies."""
     scenario = optimum.scenario
-    if scenario.bound.concentration == "prompt_mean":
+    if scenario.bound.concentration == "prompt_mean" and scenario.groups is None:
         return ClosedForm(
             1.0, "1: under prompt_mean more rollouts of a prompt do not tighten the bound"
         )
@@ -116,6 +183,13 @@ def closed_form(optimum: Optimum) -> ClosedForm:
     ratio = prompt / scenario.costs.rollout
     if math.isinf(ratio):
         return ClosedForm(None, "rollouts are all but free, so the most per prompt is best")
+    if scenario.groups is not None:
+        K = textbook_rollouts(scenario.groups, ratio, scenario.limits.group_sizes)
+        return ClosedForm(
+            float(K),
+            "the allowed K with the least (prompt cost / rollout cost + K)(1 + K^(-1/2))^2 "
+            "/ share of informative groups^2",
+        )
     if scenario.bound.concentration == "hoeffding":
         return ClosedForm(
             max(1.0, ratio ** (2.0 / 3.0)), "max(1, (prompt cost / rollout cost)^(2/3))"
@@ -131,6 +205,10 @@ def closed_form(optimum: Optimum) -> ClosedForm:
 def _no_rule(optimum: Optimum) -> str | None:
     scenario, costs = optimum.scenario, optimum.scenario.costs
     checks: tuple[tuple[Callable[[], bool], str], ...] = (
+        (
+            lambda: scenario.groups is not None and scenario.bound.concentration != "hoeffding",
+            "with groups there is a rule for hoeffding only",
+        ),
         (lambda: costs.rollout == 0, "rollouts are free, so the most per prompt is best"),
         (
             lambda: costs.prompt.acquisition > 0 and costs.prompt.existing > 0,

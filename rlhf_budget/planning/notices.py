@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rlhf_budget.bound.groups import informative_share
 from rlhf_budget.bound.tails import tail_of
-from rlhf_budget.bound.terms import rollout_choices, scenario_tail
+from rlhf_budget.bound.terms import scenario_tail
 from rlhf_budget.optimum.problems import CAP
 from rlhf_budget.planning.results import Notice
 
@@ -102,15 +103,30 @@ def _few_tail_samples(optimum: Optimum) -> Notice | None:
     )
 
 
-def _rollouts_from_loose_bound(optimum: Optimum) -> Notice | None:
-    K, least = optimum.allocation.rollouts_per_prompt, min(rollout_choices(optimum.scenario.limits))
-    if optimum.scenario.bound.concentration != "hoeffding" or least >= K:
+def _planned_by_evaluation(optimum: Optimum) -> Notice | None:
+    rule = optimum.scenario.bound.concentration
+    if rule == "hoeffding":
         return None
     return Notice(
-        "rollouts-from-loose-bound",
-        f"{K} rollouts per prompt are best under Theorem 1, which overrates rollouts; the tighter "
-        f"prompt_mean would take {least}. Measure the two variances (calibrate rollouts) and use "
-        "concentration: bernstein to let data decide.",
+        "planned-by-evaluation",
+        f"bound.concentration: {rule} plans for judging a policy that is there already: it makes "
+        "prompts and rollouts look so good that labels take the money and a policy in training is "
+        "left untrained. To plan a training run write concentration: hoeffding; the guarantee is "
+        "taken from the tightest inequality all the same.",
+    )
+
+
+def _silent_groups(optimum: Optimum) -> Notice | None:
+    scenario, K = optimum.scenario, optimum.allocation.rollouts_per_prompt
+    share = informative_share(scenario, K)
+    if share >= 0.5:
+        return None
+    size = scenario.limits.group_sizes.get(K, K)
+    return Notice(
+        "silent-groups",
+        f"{100 * (1 - share):.3g} % of groups of {size} would have equal rewards and teach a "
+        "trainer that compares within groups nothing. Allow larger groups (limits), choose prompts "
+        "of middling difficulty, or sample until groups differ (dynamic sampling).",
     )
 
 
@@ -119,9 +135,10 @@ def _policy_fixed(optimum: Optimum) -> Notice | None:
         return None
     return Notice(
         "policy-fixed",
-        "The bound is for a policy chosen before seeing these prompts. If you will pick the best "
-        "of M checkpoints on them, say policy: finite_class and candidates: M; if not, write "
-        "policy: fixed.",
+        "The bound is for a policy chosen before seeing these prompts. Whoever trains on them "
+        "plans for a learned policy: write policy: pac_bayes and posterior_kl: {low: 5, high: 60} "
+        "(nats, where nothing better is known). policy: finite_class is for picking one of a few "
+        "checkpoints, policy: fixed for judging one that is there already.",
     )
 
 
@@ -169,6 +186,7 @@ _CHECKS: tuple[Callable[[Optimum], Notice | None], ...] = (
     _unlimited,
     _unspent_budget,
     _assumed_constants,
-    _rollouts_from_loose_bound,
+    _silent_groups,
+    _planned_by_evaluation,
     _policy_fixed,
 )

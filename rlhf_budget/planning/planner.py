@@ -9,7 +9,15 @@ from rlhf_budget.errors import Problem, RlhfBudgetError, ScenarioError
 from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimise, optimise_many
 from rlhf_budget.optimum.near_optimal import near_optimal
 from rlhf_budget.planning.binding import binding
-from rlhf_budget.planning.insight import alternatives, assumed, closed_form, current
+from rlhf_budget.planning.insight import (
+    alternatives,
+    assumed,
+    closed_form,
+    current,
+    group_share,
+    guarantees,
+    schedule,
+)
 from rlhf_budget.planning.marginal import marginal, sensitivity
 from rlhf_budget.planning.notices import notices
 from rlhf_budget.planning.results import Plan
@@ -101,6 +109,9 @@ def _surround(optimum: Optimum, tolerance: float) -> Plan:
         cost=optimum.cost,
         certificate=optimum.certificate,
         closed_form=closed_form(optimum),
+        guarantees=guarantees(optimum),
+        groups=group_share(optimum),
+        schedule=schedule(optimum),
         alternatives=alternatives(optimum, tolerance),
         binding=binding(optimum, tolerance),
         marginal=slope,

@@ -53,6 +53,56 @@ class Alternative(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Guarantee(Record):
+    """The bound of the plan's own allocation under one inequality, without silent groups."""
+
+    concentration: str
+    """Name as in ``bound.concentration``."""
+    total: units.BoundTerm
+    """The bound: it holds with the scenario's probability."""
+    sampling: units.BoundTerm
+    """Its sampling term."""
+    planning_rule: bool
+    """True for the inequality that the plan was made with."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeastGeneration(Record):
+    """The group size with the fewest rollouts per informative group."""
+
+    rollouts_per_prompt: units.RolloutsPerPrompt
+    """Its rollouts."""
+    rollouts_per_informative_group: units.RealRollouts
+    """Rollouts to generate for each group whose rewards are not all equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupShare(Record):
+    """How many groups teach a trainer that compares the rewards of a group."""
+
+    mean: units.Share
+    """Mean reward, as the scenario gives it."""
+    correlation: units.Share
+    """Intraclass correlation, as the scenario gives it."""
+    informative_share: units.Share
+    """Share of the plan's groups whose rewards are not all equal."""
+    rollouts_per_informative_group: units.RealRollouts
+    """Rollouts to generate for each such group."""
+    least: LeastGeneration
+    """Where that number is least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule(Record):
+    """How a trainer makes the rollouts per prompt, where ``limits.group_size`` is given."""
+
+    group_size: units.RolloutsPerPrompt
+    """Rollouts drawn of a prompt at a time."""
+    epochs: units.Positive
+    """Visits to each prompt."""
+
+
+@dataclass(frozen=True, slots=True)
 class Marginal(Record):
     """What a little more money does."""
 
@@ -120,6 +170,7 @@ class Plan(Result):
         "scenario.currency",
         "scenario.inputs",
         "...",
+        "guarantee",
     )
 
     scenario: Scenario
@@ -136,8 +187,15 @@ class Plan(Result):
     """The proof."""
     closed_form: ClosedForm
     """The textbook K* beside the numerical one."""
+    guarantees: tuple[Guarantee, ...]
+    """The bound of this allocation under every inequality that the constants allow, smallest
+    first. Each is one fixed number that holds with probability 1 − δ, so the smallest does too."""
+    groups: GroupShare | None
+    """What silent groups do; None where the scenario says nothing of them."""
+    schedule: Schedule | None
+    """Group size and epochs; None where the scenario gives no group size."""
     alternatives: tuple[Alternative, ...]
-    """Other concentrations that the constants allow."""
+    """Other concentrations that the constants allow, each planned for itself."""
     binding: tuple[str, ...]
     """Key paths of limits at which a decision stands and that cost something."""
     marginal: Marginal | None
@@ -154,6 +212,11 @@ class Plan(Result):
     """Set where the plan looks for the least budget."""
     warnings: tuple[Notice, ...] = field(metadata=NOT_IN_JSON)
     """What is doubtful, each with what to do."""
+
+    @property
+    def guarantee(self) -> units.BoundTerm:
+        """The smallest of the guarantees."""
+        return self.guarantees[0].total
 
     def __repr__(self) -> str:
         a, τ = self.allocation, self.allocation.clip_threshold

@@ -23,6 +23,8 @@ INEQUALITIES = {
 _DECISIONS = {
     "prompts": "prompts",
     "rollouts_per_prompt": "rollouts per prompt",
+    "group_size": "group sizes",
+    "epochs": "epochs",
     "labels": "labels",
     "clip_threshold": "clip threshold",
 }

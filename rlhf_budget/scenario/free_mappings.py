@@ -29,6 +29,9 @@ def _result_keys() -> tuple[str, ...]:
     return (
         *plan,
         *(f"current.{key}" for key in plan),
+        "guarantee",
+        "groups.informative_share",
+        "groups.rollouts_per_informative_group",
         "current.excess",
         "current.excess_relative",
         "certificate.lower_bound",

@@ -242,19 +242,39 @@ KEYS: Final[dict[str, Key]] = {
     "log_ratio.family": Key(
         "Family of laws", kind="word", words=tuple(FAMILIES), default="gaussian"
     ),
+    # --- groups
+    "groups": _section(
+        "Rewards of 0 and 1 in groups, of which those with equal rewards teach nothing"
+    ),
+    "groups.mean": Key(
+        "Mean reward, as a share of the way from the lower to the higher value",
+        above=0,
+        below=1,
+        default=REQUIRED,
+    ),
+    "groups.correlation": Key(
+        "Intraclass correlation of the rewards: the share of their variance that lies between "
+        "prompts",
+        at_least=0,
+        below=1,
+        default=REQUIRED,
+    ),
     # --- limits
     "limits": _section("What the plan may choose from"),
     "limits.prompts": _section("Number of prompts", "one whole number, which fixes it"),
     "limits.prompts.min": _limit("Fewest prompts", "prompts", 1, LARGEST_COUNT),
     "limits.prompts.max": _limit("Most prompts", "prompts", 1),
     "limits.rollouts_per_prompt": _section(
-        "Rollouts of each prompt", "one whole number, which fixes it"
+        "Rollouts of each prompt over all epochs", "one whole number, which fixes it"
     ),
     "limits.rollouts_per_prompt.min": _limit(
         "Fewest rollouts of a prompt", "rollouts", LEAST_GROUP, LARGEST_GROUP
     ),
     "limits.rollouts_per_prompt.max": _limit(
-        "Most rollouts of a prompt; by default 256", "rollouts", LEAST_GROUP, LARGEST_GROUP
+        "Most rollouts of a prompt over all epochs; by default 256",
+        "rollouts",
+        LEAST_GROUP,
+        LARGEST_GROUP,
     ),
     "limits.rollouts_per_prompt.choices": Key(
         "The numbers of rollouts to choose from, in place of min and max",
@@ -263,6 +283,25 @@ KEYS: Final[dict[str, Key]] = {
         at_least=LEAST_GROUP,
         at_most=LARGEST_GROUP,
     ),
+    "limits.group_size": _section(
+        "Completions that the trainer draws of a prompt at a time; rollouts per prompt are group "
+        "size times epochs",
+        "one whole number, which fixes it",
+    ),
+    "limits.group_size.min": _limit("Smallest group", "rollouts", LEAST_GROUP, LARGEST_GROUP),
+    "limits.group_size.max": _limit("Largest group", "rollouts", LEAST_GROUP, LARGEST_GROUP),
+    "limits.group_size.choices": Key(
+        "The group sizes to choose from, in place of min and max",
+        "rollouts",
+        "wholes",
+        at_least=LEAST_GROUP,
+        at_most=LARGEST_GROUP,
+    ),
+    "limits.epochs": _section(
+        "Visits to each prompt, beside group_size", "one whole number, which fixes it"
+    ),
+    "limits.epochs.min": _limit("Fewest epochs", "epochs", 1, LARGEST_GROUP),
+    "limits.epochs.max": _limit("Most epochs", "epochs", 1, LARGEST_GROUP),
     "limits.labels": _section("Number of new labels", "one whole number, which fixes it"),
     "limits.labels.min": _limit("Fewest new labels", "labels", 0, LARGEST_COUNT),
     "limits.labels.max": _limit("Most new labels", "labels", 0),

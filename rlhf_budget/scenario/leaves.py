@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from rlhf_budget.scenario.models import Scenario
 
-SECTIONS = ("budget", "objective", "bound", "costs", "reward_model", "log_ratio")
+SECTIONS = ("budget", "objective", "bound", "costs", "reward_model", "log_ratio", "groups")
 """Where constants stand, in the order of the scenario file."""
 
 

@@ -14,6 +14,7 @@ _EITHER_OR: Final[tuple[tuple[str, frozenset[str], frozenset[str]], ...]] = (
     ("log_ratio", frozenset({"kl"}), frozenset({"kl_per_token", "tokens"})),
     ("log_ratio", frozenset({"samples"}), frozenset({"file"})),
     ("limits.rollouts_per_prompt", frozenset({"choices"}), frozenset({"min", "max"})),
+    ("limits.group_size", frozenset({"choices"}), frozenset({"min", "max"})),
     ("costs.rollout", frozenset({"low", "high"}), frozenset({"tokens", "scoring", "train"})),
     (
         "costs.prompt",

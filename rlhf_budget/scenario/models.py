@@ -15,6 +15,7 @@ from rlhf_budget.scenario.layers import read_written
 from rlhf_budget.scenario.merge import path_of
 from rlhf_budget.scenario.overrides import with_values
 from rlhf_budget.scenario.resolve import Resolution, resolve
+from rlhf_budget.scenario.schedule import group_sizes
 from rlhf_budget.scenario.written import plain
 
 if TYPE_CHECKING:
@@ -213,6 +214,30 @@ class Limits(Section):
     """New labels."""
     clip_threshold: NumberRange
     """Clip threshold."""
+    group_size: RolloutLimits | None = None
+    """Rollouts drawn together; None where the file says nothing of epochs."""
+    epochs: IntegerRange | None = None
+    """Visits to each prompt, beside a group size."""
+
+    @property
+    def group_sizes(self) -> dict[int, int]:
+        """Every allowed number of rollouts per prompt, ascending -> its group size."""
+        size, epochs = self.group_size, self.epochs
+        return group_sizes(
+            vars(self.rollouts_per_prompt),
+            vars(size) if size else None,
+            vars(epochs) if epochs else None,
+        )
+
+
+@dataclass(frozen=True)
+class Groups(Section):
+    """Rewards of 0 and 1: how often a group's rewards are all equal, and so teach nothing."""
+
+    mean: float
+    """Mean reward, a share of the way from the lower to the higher value."""
+    correlation: float
+    """Intraclass correlation, a fraction."""
 
 
 @dataclass(frozen=True)
@@ -271,6 +296,8 @@ class Scenario(Section):
     """How well the reward model knows the reward."""
     log_ratio: LogRatio | None
     """Law of the log-ratio; may be None at a KL coefficient of 0."""
+    groups: Groups | None
+    """Rewards of 0 and 1 in groups; None where rewards are not, or nothing is known of them."""
     limits: Limits
     """What the plan may choose from."""
     current: CurrentAllocation | None
@@ -363,7 +390,16 @@ class Scenario(Section):
 
 _MISSING: Final = object()
 """Stands for a key that is not written, where null is."""
-_INPUTS: Final = ("budget", "objective", "bound", "costs", "reward_model", "log_ratio", "limits")
+_INPUTS: Final = (
+    "budget",
+    "objective",
+    "bound",
+    "costs",
+    "reward_model",
+    "log_ratio",
+    "groups",
+    "limits",
+)
 
 
 def _all_problems(written: Written, resolution: Resolution) -> tuple[Problem, ...]:
@@ -392,6 +428,7 @@ def _models(resolution: Resolution) -> dict[str, Any]:
         "costs": _costs(values["costs"], resolution.derived),
         "reward_model": _reward_model(values["reward_model"]),
         "log_ratio": _log_ratio(values["log_ratio"]),
+        "groups": Groups(**values["groups"]) if values["groups"] else None,
         "limits": _limits(values["limits"]),
         "current": CurrentAllocation(**values["current"]) if values["current"] else None,
         "assumed": resolution.assumed,
@@ -426,4 +463,6 @@ def _limits(values: dict[str, Any]) -> Limits:
         rollouts_per_prompt=RolloutLimits(**values["rollouts_per_prompt"]),
         labels=IntegerRange(**values["labels"]),
         clip_threshold=NumberRange(**values["clip_threshold"]),
+        group_size=RolloutLimits(**values["group_size"]) if values["group_size"] else None,
+        epochs=IntegerRange(**values["epochs"]) if values["epochs"] else None,
     )

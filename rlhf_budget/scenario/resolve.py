@@ -13,6 +13,7 @@ from rlhf_budget.scenario.keys import KEYS
 from rlhf_budget.scenario.overrides import with_written
 from rlhf_budget.scenario.reading import UNKNOWN, Reader
 from rlhf_budget.scenario.samples import read_samples
+from rlhf_budget.scenario.schedule import group_sizes
 from rlhf_budget.scenario.sections.common import is_mapping
 from rlhf_budget.scenario.written import DEFAULT_NAME
 
@@ -86,6 +87,7 @@ def _resolve_middle(written: Written) -> Resolution:
             reader, reward_range, _known_kl(reader, objective, log_ratio)
         ),
         "log_ratio": log_ratio,
+        "groups": sections.read_groups(reader),
         "limits": sections.read_limits(reader),
         "current": sections.read_current(reader),
         "sources": read_sources(reader),
@@ -93,6 +95,7 @@ def _resolve_middle(written: Written) -> Resolution:
         "scenarios": read_scenarios(reader),
     }
     _check_labels(reader, values["limits"])
+    _check_group_sizes(reader, values["limits"])
     return Resolution(values, tuple(reader.assumed), derived, tuple(reader.problems))
 
 
@@ -155,6 +158,16 @@ def _check_labels(reader: Reader, limits: dict[str, Any]) -> None:
     if needed and reader.sound("costs.label") and not reader.has("costs.label"):
         rules = KEYS["costs.label"]
         reader.problem("costs.label", "nothing", f"{rules.allowed}: {rules.description}")
+
+
+def _check_group_sizes(reader: Reader, limits: dict[str, Any]) -> None:
+    """Check that some group size times some epochs is an allowed number of rollouts."""
+    if not limits.get("group_size") or not reader.sound("limits"):
+        return
+    if not group_sizes(limits["rollouts_per_prompt"], limits["group_size"], limits["epochs"]):
+        allowed = "a group size of which some multiple is allowed by limits.rollouts_per_prompt"
+        found = "no product of a group size and epochs that limits.rollouts_per_prompt allows"
+        reader.problem("limits.group_size", found, allowed)
 
 
 _WITHOUT_LABELS: Final = {

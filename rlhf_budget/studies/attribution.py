@@ -38,6 +38,8 @@ Group = Literal[
 ]
 GROUPS: Final[tuple[Group, ...]] = get_args(Group)
 """Groups of constants, each a section of the scenario, in the order of the output."""
+_WITH: Final[dict[str, tuple[str, ...]]] = {"bound": ("groups",)}
+"""Sections that are counted with another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,8 @@ def _totals(
 
 def _mixed(baseline: Scenario, other: Scenario, groups: Iterable[str]) -> Scenario | None:
     """The baseline with some groups of the other scenario; None where that is not legal."""
-    mixture = baseline.model_copy(update={group: getattr(other, group) for group in groups})
+    sections = [section for group in groups for section in (group, *_WITH.get(group, ()))]
+    mixture = baseline.model_copy(update={name: getattr(other, name) for name in sections})
     try:
         Scenario(**mixture.inputs())
     except ScenarioError:
@@ -191,7 +194,14 @@ def _mixed(baseline: Scenario, other: Scenario, groups: Iterable[str]) -> Scenar
 
 def changed_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Key paths that differ between two resolved scenarios, by group."""
-    return {group: tuple(_differences(group, one.get(group), other.get(group))) for group in GROUPS}
+    return {
+        group: tuple(
+            difference
+            for section in (group, *_WITH.get(group, ()))
+            for difference in _differences(section, one.get(section), other.get(section))
+        )
+        for group in GROUPS
+    }
 
 
 def _differences(path: str, one: Any, other: Any) -> Iterator[str]:

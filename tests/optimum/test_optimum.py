@@ -112,6 +112,10 @@ def small_scenarios(draw: st.DrawFn) -> dict[str, Any]:
     rollouts = draw(
         st.sampled_from([{"min": 1, "max": 5}, {"min": 2, "max": 3}, {"choices": [1, 4, 6]}])
     )
+    groups = draw(st.sampled_from([None, None, {"mean": 0.3, "correlation": 0.4}]))
+    schedule = draw(
+        st.sampled_from([{}, {"group_size": {"choices": [2, 3]}, "epochs": {"max": 3}}])
+    )
     clip = draw(st.sampled_from([{}, {"max": 1.5}, {"min": 4.0}, {"min": 1.0, "max": 6.0}]))
     prompt: Any = draw(
         st.one_of(
@@ -140,9 +144,11 @@ def small_scenarios(draw: st.DrawFn) -> dict[str, Any]:
         },
         reward_model=draw(st.sampled_from(REWARD_MODELS)),
         log_ratio=draw(st.sampled_from(FAMILIES)),
+        groups=groups,
         limits={
             "prompts": {"min": draw(st.sampled_from([1, 2])), "max": 14},
-            "rollouts_per_prompt": rollouts,
+            "rollouts_per_prompt": {"max": 9} if schedule else rollouts,
+            **schedule,
             "labels": {"max": draw(st.sampled_from([9, 25]))},
             "clip_threshold": clip,
         },
@@ -183,7 +189,7 @@ def enumerated(mapping: dict[str, Any]) -> list[tuple[float, Fraction, int, int,
 
 
 @given(small_scenarios())
-@settings(max_examples=60)
+@settings(max_examples=120)
 def test_nothing_feasible_beats_the_certified_optimum(mapping: dict[str, Any]) -> None:
     everything = enumerated(mapping)
     scenario = load_scenario(mapping)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 CODES = {
     "vacuous-bound",
     "coverage-below-kl",
-    "rollouts-from-loose-bound",
+    "silent-groups",
+    "planned-by-evaluation",
     "policy-fixed",
     "no-kl-estimate",
     "few-tail-samples",
@@ -30,8 +31,15 @@ CODES = {
     "unspent-budget",
 }
 CURVE = {"floor": 0.02, "scale": 8.0, "exponent": 0.8}
+HARD = {"mean": 0.177, "correlation": 0.33}
+BERNSTEIN = {
+    "policy": "fixed",
+    "concentration": "bernstein",
+    "prompt_variance": 0.01,
+    "rollout_variance": 0.1,
+}
 QUIET: dict[str, Any] = {
-    "bound": {"concentration": "prompt_mean", "policy": "fixed"},
+    "bound": {"concentration": "hoeffding", "policy": "fixed"},
     "reward_model": {"coverage": 2.0, "coverage_kind": "features", "error": CURVE},
 }
 
@@ -78,33 +86,16 @@ APPEARANCES: list[tuple[str, dict[str, Any], bool]] = [
         {"reward_model": model(), "log_ratio": {"family": "exponential", "mean": 1.38}},
         False,
     ),
-    ("rollouts-from-loose-bound", {"bound": {"policy": "fixed"}}, True),
-    (
-        "rollouts-from-loose-bound",
-        {"bound": {"policy": "fixed"}, "limits": {"rollouts_per_prompt": 40}},
-        False,
-    ),
-    (
-        "rollouts-from-loose-bound",
-        {"bound": {"policy": "fixed"}, "costs": {"prompt": 0.1, "rollout": 0.1, "label": 1.5}},
-        False,
-    ),
-    (
-        "rollouts-from-loose-bound",
-        {
-            "bound": {
-                "policy": "fixed",
-                "concentration": "bernstein",
-                "prompt_variance": 0.01,
-                "rollout_variance": 0.1,
-            }
-        },
-        False,
-    ),
-    ("policy-fixed", {"bound": {"concentration": "prompt_mean"}}, True),
+    ("silent-groups", {"groups": HARD, "limits": {"rollouts_per_prompt": {"max": 8}}}, True),
+    ("silent-groups", {"groups": HARD, "limits": {"rollouts_per_prompt": 32}}, False),
+    ("silent-groups", {"groups": HARD, "limits": {"group_size": 4, "epochs": 8}}, True),
+    ("planned-by-evaluation", {"bound": {"policy": "fixed", "concentration": "prompt_mean"}}, True),
+    ("planned-by-evaluation", {"bound": BERNSTEIN}, True),
+    ("planned-by-evaluation", {"bound": {"policy": "fixed"}}, False),
+    ("policy-fixed", {"bound": {"concentration": "hoeffding"}}, True),
     (
         "policy-fixed",
-        {"bound": {"concentration": "prompt_mean", "policy": "finite_class", "candidates": 3}},
+        {"bound": {"concentration": "hoeffding", "policy": "finite_class", "candidates": 3}},
         False,
     ),
     ("no-kl-estimate", {"budget": 10.0}, True),
@@ -180,8 +171,9 @@ def test_every_code_was_tried_both_ways() -> None:
 WHAT_TO_DO = {
     "vacuous-bound": ("raise the budget", "must improve"),
     "coverage-below-kl": ("label_policy: current", "coverage_kind: features"),
-    "rollouts-from-loose-bound": ("calibrate", "bernstein"),
-    "policy-fixed": ("finite_class", "policy: fixed"),
+    "silent-groups": ("larger groups",),
+    "planned-by-evaluation": ("concentration: hoeffding",),
+    "policy-fixed": ("policy: pac_bayes",),
     "no-kl-estimate": ("Raise the budget", "kl_coefficient"),
     "few-tail-samples": ("more samples", "family"),
     "unlimited": ("Give a price", "limits."),
@@ -216,4 +208,4 @@ def test_numbers_in_messages_are_right() -> None:
 def test_a_target_has_its_warnings_too() -> None:
     mapping = scenario_mapping(bound={"concentration": "hoeffding"}, budget=None)
     codes = {notice.code for notice in notices(least_cost(load_scenario(mapping), 0.42))}
-    assert codes == {"coverage-below-kl", "policy-fixed", "rollouts-from-loose-bound"}
+    assert codes == {"coverage-below-kl", "policy-fixed"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from rlhf_budget.scenario.sections.bound import read_bound
 from rlhf_budget.scenario.sections.costs import read_costs
-from rlhf_budget.scenario.sections.limits import read_current, read_limits
+from rlhf_budget.scenario.sections.limits import read_current, read_groups, read_limits
 from rlhf_budget.scenario.sections.log_ratio import mean_absolute, read_log_ratio
 from rlhf_budget.scenario.sections.objective import read_objective
 from rlhf_budget.scenario.sections.reward_model import CURVE, VERIFIABLE, read_reward_model
@@ -21,6 +21,7 @@ __all__ = [
     "read_bound",
     "read_costs",
     "read_current",
+    "read_groups",
     "read_limits",
     "read_log_ratio",
     "read_objective",

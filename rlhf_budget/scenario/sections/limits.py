@@ -16,13 +16,38 @@ DEFAULT_LARGEST_GROUP: Final = 256
 """Most rollouts of a prompt where the file sets no limit."""
 
 
+def read_groups(reader: Reader) -> Section | None:
+    """Read ``groups``, None where it is not written."""
+    if not reader.has("groups") or not reader.mapping("groups"):
+        return None
+    return present(**{name: reader.number(f"groups.{name}") for name in ("mean", "correlation")})
+
+
 def read_limits(reader: Reader) -> Section:
-    """Read ``limits``, defaults filled in."""
+    """Read ``limits``, defaults filled in.
+
+    With ``groups``, a group holds at least two rollouts: one alone has nothing to be compared with.
+    """
     if not reader.mapping("limits"):
         return {}
+    least = 2 if reader.has("groups") else 1
+    grouped = reader.has("limits.group_size")
+    if reader.has("limits.epochs") and not grouped:
+        allowed = "group_size beside epochs: rollouts per prompt are group size times epochs"
+        reader.problem("limits.epochs", "epochs without limits.group_size", allowed)
+    # Where epochs end, their product with the group size is limit enough.
+    most = LARGEST_GROUP if grouped and reader.has("limits.epochs") else DEFAULT_LARGEST_GROUP
     return {
         "prompts": _read_range(reader, "limits.prompts", least=1),
-        "rollouts_per_prompt": _read_group_limits(reader),
+        "rollouts_per_prompt": _read_group_limits(
+            reader, "limits.rollouts_per_prompt", least, most
+        ),
+        "group_size": _read_group_limits(reader, "limits.group_size", least, LARGEST_GROUP)
+        if grouped
+        else None,
+        "epochs": _read_range(reader, "limits.epochs", least=1)
+        if grouped and reader.has("limits.epochs")
+        else None,
         "labels": _read_range(reader, "limits.labels", least=0),
         "clip_threshold": _read_range(reader, "limits.clip_threshold", least=0.0),
     }
@@ -60,10 +85,15 @@ def _names(key: str) -> list[str]:
     return [path.rpartition(".")[2] for path in KEYS if path.startswith(f"{key}.")]
 
 
-def _read_group_limits(reader: Reader) -> Section:
-    key = "limits.rollouts_per_prompt"
+def _read_group_limits(reader: Reader, key: str, least: int, most: int) -> Section:
+    """Read limits of rollouts that may be choices; what is below ``least`` is left out."""
     if not reader.has(f"{key}.choices"):
-        return _read_range(reader, key, least=1, most=DEFAULT_LARGEST_GROUP)
+        limits = _read_range(reader, key, least=least, most=most)
+        if not reader.sound(key):
+            return limits
+        if limits["max"] < least:
+            reader.problem(key, f"at most {limits['max']}", f"{least} at least, with groups")
+        return limits | {"min": max(limits["min"], least)}
     if reader.has(f"{key}.min") or reader.has(f"{key}.max"):
         reader.problem(f"{key}.choices", "choices beside min or max", "choices, or min and max")
         return {}
@@ -71,7 +101,11 @@ def _read_group_limits(reader: Reader) -> Section:
     if choices is not None and len(set(choices)) < len(choices):
         allowed = f"distinct whole numbers from 1 to {LARGEST_GROUP}"
         reader.problem(f"{key}.choices", "the same number twice", allowed)
-    return present(choices=None if choices is None else tuple(sorted(choices)))
+    if choices is None:
+        return {}
+    if max(choices) < least:
+        reader.problem(f"{key}.choices", shown(choices), f"{least} at least, with groups")
+    return {"choices": tuple(sorted(choice for choice in choices if choice >= least))}
 
 
 def read_current(reader: Reader) -> Section | None:
@@ -79,4 +113,7 @@ def read_current(reader: Reader) -> Section | None:
     if not reader.has("current") or not reader.mapping("current"):
         return None
     names = ("prompts", "rollouts_per_prompt", "labels", "clip_threshold")
-    return present(**{name: reader.number(f"current.{name}") for name in names})
+    current = present(**{name: reader.number(f"current.{name}") for name in names})
+    if reader.has("groups") and current.get("rollouts_per_prompt") == 1:
+        reader.problem("current.rollouts_per_prompt", "1", "2 at least, with groups")
+    return current
