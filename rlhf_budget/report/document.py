@@ -7,7 +7,12 @@ rounding happens in the renderers, by the format that each column or row names.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rlhf_budget.planning.results import Notice
 
 Format = Literal["text", "plain", "integer", "money", "significant", "percent", "signed_percent"]
 """How the numbers of a column or row are written: ``plain`` as in a scenario file, ``significant``
@@ -89,6 +94,18 @@ class Document:
     """The answer in one line."""
     sections: tuple[Section, ...]
     """The rest, most important first."""
+
+
+def arranged(title: str, verdict: Paragraph, *sections: Section) -> Document:
+    """Make a document of the sections that have something to show."""
+    return Document(title, verdict, tuple(section for section in sections if section.parts))
+
+
+def warned(notices: Iterable[Notice]) -> Section:
+    """Show warnings, each under its code."""
+    return Section(
+        "Warnings", tuple(Paragraph(each.message, "warning", each.code) for each in notices)
+    )
 
 
 def turned(table: Table) -> Table:

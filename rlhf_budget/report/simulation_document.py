@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
 from rlhf_budget.report.numbers import integer, percent, significant
 from rlhf_budget.report.words import count, listing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rlhf_budget.report.document import Cell
+    from rlhf_budget.report.document import Cell, Document
     from rlhf_budget.simulation.evaluation.results import Simulation, TriedAllocation, VersusPlan
     from rlhf_budget.simulation.evaluation.statistics import Estimate
 
@@ -36,20 +36,15 @@ _JUDGED = {
 
 def simulation_document(simulation: Simulation) -> Document:
     """Arrange a simulation for reading."""
-    sections = (
+    return arranged(
+        f"{simulation.scenario}, simulated",
+        _verdict(simulation),
         Section("What each allocation ships", _shipped(simulation)),
         Section("Against the plan, paired by world", _against(simulation)),
-        Section("What the bound is made of (reward units)", _terms(simulation)),
+        Section("What the bound is made of (reward units)", (_terms(simulation),)),
         Section("The worlds", _worlds(simulation)),
-        Section(
-            "Warnings",
-            tuple(
-                Paragraph(notice.message, "warning", notice.code) for notice in simulation.warnings
-            ),
-        ),
+        warned(simulation.warnings),
     )
-    shown = tuple(section for section in sections if section.parts)
-    return Document(f"{simulation.scenario}, simulated", _verdict(simulation), shown)
 
 
 def simulation_rows(simulation: Simulation) -> list[dict[str, Any]]:
@@ -90,7 +85,7 @@ def _verdict(simulation: Simulation) -> Paragraph:
     size = (
         ""
         if loose is None
-        else f" It is {significant(loose.mean, digits=2)} times the error that it bounds."
+        else (f" It is {significant(loose.mean, digits=2)} times the error that it bounds.")
     )
     return Paragraph(f"The bound holds: it held in {held}.{size}", "good")
 
@@ -186,7 +181,7 @@ def _sentence(start: str, names: list[str]) -> str:
     return f"{start} {listing(names)}." if names else ""
 
 
-def _terms(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
+def _terms(simulation: Simulation) -> Table:
     columns = (
         Column(""),
         Column("bound", "significant"),
@@ -197,7 +192,7 @@ def _terms(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
         Row((_TERMS[term.term], term.bound, term.actual.mean, term.ratio))
         for term in simulation.terms
     )
-    return (Table(columns, rows),)
+    return Table(columns, rows)
 
 
 def _worlds(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
