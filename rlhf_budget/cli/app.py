@@ -46,7 +46,7 @@ COMMANDS = {
         "rlhf_budget.cli.calibrate", "calibrate_app", "Estimate a scenario's constants from logs."
     ),
     "simulate": Entry(
-        "rlhf_budget.cli.simulate", "simulate", "Try plans in worlds where the true error is known."
+        "rlhf_budget.cli.simulate", "simulate", "Try plans in worlds where the truth is known."
     ),
     "export": Entry(
         "rlhf_budget.cli.export", "export", "Write the plan as a trainer's own options."
