@@ -6,8 +6,10 @@ rounding happens in the renderers, by the format that each column or row names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
+
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +28,7 @@ Cell = Value | tuple[Value, ...]
 """A raw value, or a range of two; None is an empty cell."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column:
     """A column of a table."""
 
@@ -36,7 +38,7 @@ class Column:
     """How its values are written, unless the row says otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """A row of a table."""
 
@@ -48,7 +50,7 @@ class Row:
     """True for a row to look at first, such as a total."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """A table of raw values; the first column names the rows."""
 
@@ -62,7 +64,7 @@ class Table:
     """Index of the column to look at first; None for none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Paragraph:
     """A few sentences."""
 
@@ -74,7 +76,7 @@ class Paragraph:
     """A name to put before it, such as a warning's code."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Section:
     """A titled part of a document."""
 
@@ -84,7 +86,7 @@ class Section:
     """Tables and paragraphs in reading order."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Document:
     """A whole answer."""
 

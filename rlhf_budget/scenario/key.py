@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from rlhf_budget.values import dataclass
 
 REQUIRED: Final = "required"
 """Default of a key that has to be written."""
@@ -11,7 +12,7 @@ REQUIRED: Final = "required"
 Kind = Literal["number", "whole", "text", "word", "truth", "numbers", "wholes", "mapping"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Key:
     """One key of the scenario file."""
 
