@@ -87,6 +87,9 @@ TargetBound = Annotated[
         callback=_positive, metavar="X", help="Find the least budget that brings the bound to X."
     ),
 ]
+Explain = Annotated[
+    bool, typer.Option("--explain", help="Print reasons, terms, sensitivities and the proof too.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes to use.")]
 Quiet = Annotated[

@@ -78,6 +78,16 @@ class LeastGeneration(Record):
 
 
 @dataclass(frozen=True)
+class GroupSize(Record):
+    """A group size that the limits allow, beside the plan's."""
+
+    group_size: units.RolloutsPerPrompt
+    """Rollouts drawn of a prompt at a time."""
+    informative_share: units.Share
+    """Share of its groups whose rewards are not all equal."""
+
+
+@dataclass(frozen=True)
 class GroupShare(Record):
     """How many groups teach a trainer that compares the rewards of a group."""
 
@@ -91,6 +101,8 @@ class GroupShare(Record):
     """Rollouts to generate for each such group."""
     least: LeastGeneration
     """Where that number is least."""
+    neighbours: tuple[GroupSize, ...]
+    """The allowed group sizes next below and next above, where there are any."""
 
 
 @dataclass(frozen=True)

@@ -136,9 +136,9 @@ class Columns:
         # A mapping of one entry, such as {"accuracy": 1.0}, is its value.
         only = f"regexp_extract({text}, '{_ONE_ENTRY}', 1)"
         return (
-            f"CASE WHEN lower({text}) = 'true' THEN 1e0 WHEN lower({text}) = 'false' THEN 0e0"
-            f" WHEN {text} LIKE '{{%' THEN TRY_CAST({only} AS DOUBLE)"
-            f" ELSE TRY_CAST({text} AS DOUBLE) END"
+            f"coalesce(TRY_CAST({text} AS DOUBLE), CASE WHEN lower({text}) = 'true' THEN 1e0"
+            f" WHEN lower({text}) = 'false' THEN 0e0"
+            f" WHEN {text} LIKE '{{%' THEN TRY_CAST({only} AS DOUBLE) END)"
         )
 
     def sequence_number(self, field: Field) -> str:
@@ -208,6 +208,37 @@ def normalised(
                      {_rollout(layout, columns)} AS rollout,
                      {_output(layout, columns)} AS output_index{each}
               FROM {source}) AS parsed"""
+
+
+def stored_columns(layout: Layout) -> tuple[str, str]:
+    """Return the columns of :func:`normalised` that differ by row, and the others as constants.
+
+    Returns
+    -------
+    str, str
+        Names to select into a table; expressions to add to what is selected from it, each after a
+        comma.
+    """
+    stored = ["reason", "step", "prompt", "reward"]
+    constant = []
+    for name, kind, present in (
+        ("log_ratio", "DOUBLE", layout.has_log_ratio()),
+        ("tokens", "DOUBLE", layout.tokens is not None),
+        ("behaviour", "DOUBLE", layout.behaviour is not None and layout.policy is not None),
+        ("fingerprint", "BIGINT", layout.completion is not None),
+        ("rollout", "VARCHAR", layout.rollout is not None),
+        ("output_index", "BIGINT", layout.output is not None),
+    ):
+        if present:
+            stored.append(name)
+        else:
+            constant.append(f"CAST(NULL AS {kind}) AS {name}")
+    if len(layout.rewards) == 1:
+        constant += ["coalesce(reward, 0e0) AS reward_0", "0 AS reward_null_0"]
+    else:
+        parts = range(len(layout.rewards))
+        stored += [f"{name}_{i}" for i in parts for name in ("reward", "reward_null")]
+    return ", ".join(stored), "".join(f", {expression}" for expression in constant)
 
 
 def _reason(layout: Layout, *, evaluation: bool) -> str:

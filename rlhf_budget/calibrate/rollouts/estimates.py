@@ -247,9 +247,9 @@ def _ratio(
 
 
 def _around(value: float, error: float, freedom: int, level: float) -> tuple[float, float]:
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    reach = float(t.ppf((1 + level) / 2, max(freedom, 1))) * error
+    reach = float(stdtrit(max(freedom, 1), (1 + level) / 2)) * error
     return value - reach, value + reach
 
 
@@ -348,9 +348,9 @@ def _magnitude_effect(moments: Moments, histogram: LogHistogram, square: float) 
 def _field_estimates(
     fit: TailFit, status: Status, problem: str | None, samples: int, evidence: Evidence
 ) -> tuple[Estimate, ...]:
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    reach = float(norm.ppf((1 + evidence.level) / 2))
+    reach = float(ndtri((1 + evidence.level) / 2))
     found = []
     for (field, value), error in zip(fit.parameters, fit.standard_errors, strict=True):
         if field == "kl":
