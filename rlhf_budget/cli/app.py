@@ -51,6 +51,9 @@ COMMANDS = {
     "export": Entry(
         "rlhf_budget.cli.export", "export", "Write the plan as a trainer's own options."
     ),
+    "explain": Entry(
+        "rlhf_budget.cli.explain", "explain", "Say what a key, a warning or a word means."
+    ),
     "schema": Entry(
         "rlhf_budget.cli.schema", "schema", "Print the JSON Schema of scenarios or of an output."
     ),

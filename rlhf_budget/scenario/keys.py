@@ -72,8 +72,8 @@ KEYS: Final[dict[str, Key]] = {
     # --- bound
     "bound": _section("Which bound is minimised"),
     "bound.concentration": Key(
-        "Concentration inequality: hoeffding is the paper's Theorem 1, prompt_mean is tighter, "
-        "bernstein uses the two variances",
+        "Planning rule: hoeffding (the paper's Theorem 1) for training; prompt_mean and bernstein "
+        "judge a policy that is there already",
         kind="word",
         words=("hoeffding", "prompt_mean", "bernstein"),
         default="hoeffding",
