@@ -1,15 +1,19 @@
-"""Time and memory of ``calibrate rollouts`` on parquet of any size, beside pandas and plain SQL.
+"""Time and memory of ``calibrate rollouts`` on files of any size, beside pandas and plain SQL.
 
     python benchmarks/calibrate_rollouts.py 1000000 10000000 --directory /tmp/rollouts
+    python benchmarks/calibrate_rollouts.py 6000000 --plain --formats parquet jsonl csv
 
 Each run is a process of its own, so that its peak memory is its own. ``--tools`` chooses among
-``ours``, ``sql`` (the same aggregates written by hand for DuckDB) and ``pandas`` (in memory).
+``ours``, ``group-by`` (DuckDB's own count, mean and variance by group: the least that reading the
+file takes, to which the ratios refer), ``sql`` (the same aggregates as ours, written by hand for
+DuckDB) and ``pandas`` (in memory). ``--plain`` writes steps, prompts as text and rewards only.
 """
 
 # ruff: noqa: PLC0415 (each tool runs in a process of its own and loads only what it uses)
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import subprocess
@@ -22,14 +26,18 @@ STEPS = 100
 ROWS_PER_FILE = 5_000_000
 
 
-def write_rows(rows: int, directory: Path) -> Path:
-    """Write rollouts with a prompt effect, 0/1 rewards, log-ratios and lengths."""
+def write_rows(rows: int, directory: Path, form: str, *, plain: bool) -> Path:
+    """Write rollouts with a prompt effect and 0/1 rewards; unless plain, log-ratios and lengths."""
     import duckdb
 
-    target = directory / f"rows-{rows}"
+    target = directory / f"rows-{rows}-{form}{'-plain' if plain else ''}"
     if target.exists():
         return target
-    partial = directory / f"rows-{rows}.partial"
+    partial = target.with_suffix(".partial")
+    more = """, 3.0 + 2.4 * sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()) AS log_ratio,
+              CAST(50 + 400 * random() AS INTEGER) AS n_tokens"""
+    prompt = f"i // {ROLLOUTS_PER_PROMPT}"
+    how = {"parquet": "FORMAT parquet", "jsonl": "FORMAT json", "csv": "FORMAT csv, HEADER"}[form]
     partial.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect()
     connection.execute("SET memory_limit = '4GB'")
@@ -37,14 +45,12 @@ def write_rows(rows: int, directory: Path) -> Path:
         end = min(rows, start + ROWS_PER_FILE)
         connection.execute(
             f"""COPY (
-                SELECT (i * {STEPS}) // {rows} AS step, i // {ROLLOUTS_PER_PROMPT} AS prompt_id,
-                       CAST(random() < (hash(i // {ROLLOUTS_PER_PROMPT}) % 1000) / 1000.0 AS DOUBLE)
-                           AS reward,
-                       3.0 + 2.4 * sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random())
-                           AS log_ratio,
-                       CAST(50 + 400 * random() AS INTEGER) AS n_tokens
+                SELECT (i * {STEPS}) // {rows} AS step,
+                       {f"'prompt number ' || ({prompt})" if plain else prompt} AS prompt_id,
+                       CAST(random() < (hash({prompt}) % 1000) / 1000.0 AS DOUBLE) AS reward
+                       {"" if plain else more}
                 FROM range({start}, {end}) rows(i)
-            ) TO '{partial}/part-{part:04d}.parquet'"""
+            ) TO '{partial}/part-{part:04d}.{form}' ({how})"""
         )
     return partial.rename(target)
 
@@ -55,6 +61,20 @@ def ours(files: Path) -> float:
     options = RolloutOptions(last_steps="100%", kl_coefficient=0.05)
     found = rollouts_from_files([str(files)], options=options)
     return float(found.estimate("reward.rollout_variance").value or 0.0)
+
+
+def group_by(files: Path) -> float:
+    """Count, mean and variance by group, as DuckDB does it by itself."""
+    import duckdb
+
+    connection = duckdb.connect()
+    form = next(files.iterdir()).suffix
+    connection.execute(
+        f"""CREATE TEMP TABLE grouped AS
+            SELECT step, prompt_id, count(*), avg(reward), var_samp(reward) AS var
+            FROM '{files}/*{form}' GROUP BY step, prompt_id"""
+    )
+    return float(connection.execute("SELECT avg(var) FROM grouped").fetchall()[0][0])
 
 
 def sql(files: Path) -> float:
@@ -110,7 +130,10 @@ def pandas(files: Path) -> float:
     return float(grouped[("reward", "var")].mean())
 
 
-TOOLS = {"ours": ours, "sql": sql, "pandas": pandas}
+TOOLS = {"group-by": group_by, "ours": ours, "sql": sql, "pandas": pandas}
+
+
+FORMS = ("parquet", "jsonl", "csv")
 
 
 def measure(tool: str, files: Path) -> None:
@@ -127,25 +150,32 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", type=int, default=[1_000_000])
     parser.add_argument("--directory", type=Path, default=Path("/tmp/rlhf-budget-benchmark"))
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS))
+    parser.add_argument("--formats", nargs="+", choices=FORMS, default=["parquet"])
+    parser.add_argument("--plain", action="store_true", help="steps, prompts and rewards only")
     parser.add_argument("--measure", nargs=2, metavar=("TOOL", "FILES"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         measure(arguments.measure[0], Path(arguments.measure[1]))
         return
-    print("| rows | tool | seconds | rows a second | peak memory, MiB |")
-    print("|---|---|---|---|---|")
-    for rows in arguments.rows:
-        files = write_rows(rows, arguments.directory)
+    print("| rows | form | tool | seconds | times group-by | rows a second | peak memory, MiB |")
+    print("|---|---|---|---|---|---|---|")
+    for rows, form in itertools.product(arguments.rows, arguments.formats):
+        files = write_rows(rows, arguments.directory, form, plain=arguments.plain)
+        least = None
         for tool in arguments.tools:
             command = [sys.executable, __file__, "--measure", tool, str(files)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                print(f"| {rows:,} | {tool} | failed: {done.stderr.strip()[-200:]} | | |")
+                print(
+                    f"| {rows:,} | {form} | {tool} | failed: {done.stderr.strip()[-200:]} | | | |"
+                )
                 continue
             took = json.loads(done.stdout)
             speed = rows / took["seconds"]
+            least = took["seconds"] if tool == "group-by" else least
+            ratio = "" if least is None else f"{took['seconds'] / least:.1f}"
             print(
-                f"| {rows:,} | {tool} | {took['seconds']:.1f} | {speed:,.0f}"
+                f"| {rows:,} | {form} | {tool} | {took['seconds']:.1f} | {ratio} | {speed:,.0f}"
                 f" | {took['peak_mib']:,.0f} |",
                 flush=True,
             )

@@ -1,7 +1,7 @@
-"""Try the bound and the plan in worlds where the true error is known.
+"""Train policies with what every planning rule buys, and try the bound where errors are known.
 
-Run it to rewrite the tables and pictures of docs/validation.md (about ten minutes of one
-processor; pictures need the extra ``plot``)::
+Run it to rewrite the tables and pictures of docs/validation.md (pictures need the extra
+``plot``)::
 
     python benchmarks/validation.py           # rewrite
     python benchmarks/validation.py --quick   # a small run, printed, nothing written
@@ -15,6 +15,7 @@ import re
 import sys
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,85 +23,271 @@ import numpy as np
 
 from rlhf_budget import Scenario
 from rlhf_budget.bound.terms import confidence
-from rlhf_budget.simulation import WorldSpec, simulate
-from rlhf_budget.simulation.evaluation import checkpoints, trials
+from rlhf_budget.simulation import WorldSpec
+from rlhf_budget.simulation.evaluation import trials
 from rlhf_budget.simulation.evaluation.coverage_grid import KINDS, coverage_grid
-from rlhf_budget.simulation.evaluation.parallel import try_worlds
-from rlhf_budget.simulation.evaluation.statistics import clopper_pearson
-from rlhf_budget.simulation.evaluation.study import protocol_for, world_for
-from rlhf_budget.simulation.evaluation.world import build_world
+from rlhf_budget.simulation.evaluation.study import protocol_for, simulate
+from rlhf_budget.simulation.parallel import try_worlds
+from rlhf_budget.simulation.statistics import clopper_pearson, mean_interval
+from rlhf_budget.simulation.training.judging import judge
+from rlhf_budget.simulation.training.study import training_protocol
+from rlhf_budget.simulation.training.trials import try_training
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rlhf_budget.simulation import Simulation
+    from rlhf_budget import Allocation
     from rlhf_budget.simulation.evaluation.coverage_grid import Cell, Grid
+    from rlhf_budget.simulation.statistics import Estimate
+    from rlhf_budget.simulation.training.judging import Judged
+    from rlhf_budget.simulation.training.trials import TrainingProtocol, TrainingRecord
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "validation.md"
 PICTURES = ROOT / "docs" / "validation"
 SEED = 2026
-BUDGETS = (10, 30, 100, 300, 1_000, 3_000, 10_000)
-RULES = ("plan", "prompts-first", "labels-first", "k8", "k16", "thirds")
 
 
 @dataclass(frozen=True)
 class Size:
     """How much is tried."""
 
+    training_worlds: int
     grid_worlds: int
     grid_replicates: int
-    worlds: int
-    replicates: int
     tight_worlds: int
 
 
-FULL = Size(grid_worlds=20, grid_replicates=200, worlds=50, replicates=200, tight_worlds=50)
-QUICK = Size(grid_worlds=2, grid_replicates=20, worlds=3, replicates=20, tight_worlds=5)
+FULL = Size(training_worlds=16, grid_worlds=10, grid_replicates=200, tight_worlds=50)
+QUICK = Size(training_worlds=2, grid_worlds=2, grid_replicates=20, tight_worlds=5)
 
 
-# --- scenarios -----------------------------------------------------------------------------------
+# --- what is trained -----------------------------------------------------------------------------
 
-CURVES = {
-    "matched": {"coverage": 4.0, "error": {"scale": 0.35, "exponent": 0.95}},
-    "guessed": {"coverage": 3.0, "error": {"floor": 0.01, "scale": 0.5, "exponent": 0.35}},
+PRICES = {
+    "cheap labels": {"prompt": 0.01, "rollout": 0.01, "label": 0.05},
+    "between": {"prompt": 0.02, "rollout": 0.01, "label": 0.3},
+    "dear labels": {"prompt": 0.002, "rollout": 0.01, "label": 1.5},
+    "dear prompts": {"prompt": 0.2, "rollout": 0.01, "label": 0.3},
 }
-LOG_RATIOS = {
-    "matched": {"family": "gaussian", "kl": 6.4, "std": 2.2},
-    "guessed": {"family": "gaussian", "kl": 3.0},
+"""USD."""
+KNOWN_PRICES = {
+    f"c_p/c_r = {ratio:g}": {"prompt": 0.01 * ratio, "rollout": 0.01}
+    for ratio in (0.05, 1.0, 3.0, 10.0)
 }
-"""Matched: of the last checkpoint, as a finite class asks for all; guessed: of an earlier one."""
-WORLD_LOG_RATIO = 3.0
-"""E|ℓ| of the worlds' KL-optimal policy, nats."""
-UNCLIPPED = "matched, never clipped"
-NEVER = 50.0
-"""Nats; no log-ratio of these worlds is beyond."""
+SIZES = (0.5, 2.0)
+"""Money of a world, in units of what ``simulate`` gives it."""
+POLICIES = {
+    "fixed": {"policy": "fixed"},
+    "finite_class of 10": {"policy": "finite_class", "candidates": 10},
+    "PAC-Bayes 5": {"policy": "pac_bayes", "posterior_kl": 5},
+    "PAC-Bayes 20": {"policy": "pac_bayes", "posterior_kl": 20},
+    "PAC-Bayes 60": {"policy": "pac_bayes", "posterior_kl": 60},
+}
+RULES: dict[str, dict[str, object]] = {
+    f"{concentration}, {name}": {"bound": {"concentration": concentration, **policy}}
+    for concentration in ("hoeffding", "prompt_mean", "bernstein")
+    for name, policy in POLICIES.items()
+    if concentration != "bernstein" or not name.startswith("PAC")
+}
+UNAWARE = "hoeffding, PAC-Bayes 20, groups unknown"
+HABITS = ("thirds", "k8", "k16", "prompts-first", "labels-first")
 
 
-def scenario(curve: str, budget: float) -> Scenario:
-    constants = curve.split(",", maxsplit=1)[0]
-    limits = {"clip_threshold": NEVER} if curve == UNCLIPPED else {}
+@dataclass(frozen=True)
+class Trained:
+    """Every rule and the grid in the worlds of one price setting and budget."""
+
+    title: str
+    protocol: TrainingProtocol
+    records: tuple[TrainingRecord, ...]
+
+    @cached_property
+    def rules(self) -> Judged:
+        """What the rules train."""
+        return judge(np.stack([record.quality for record in self.records]))
+
+    @cached_property
+    def cells(self) -> Judged:
+        """What the grid trains."""
+        return judge(np.stack([record.grid for record in self.records]))
+
+    @property
+    def names(self) -> list[str]:
+        """Of rules and habits."""
+        return [name for name, _ in self.records[0].entries]
+
+    def allocations(self, name: str) -> list[Allocation]:
+        """What a rule buys in each world."""
+        return [dict(record.entries)[name] for record in self.records]
+
+    def quality(self, name: str) -> Any:
+        """J* in each world, shape (W,)."""
+        return self.rules.quality[:, self.names.index(name)]
+
+    def lost(self, name: str) -> Any:
+        """Regret in each world, shape (W,)."""
+        return self.cells.best - self.quality(name)
+
+    def regret(self, name: str) -> Estimate:
+        """Mean regret over worlds."""
+        return mean_interval(self.lost(name).tolist())
+
+    def rank(self, name: str) -> int:
+        """Place among the grid's cells."""
+        return 1 + int((self.cells.quality.mean(axis=0) > self.quality(name).mean()).sum())
+
+    def best(self) -> list[Allocation]:
+        """The grid's best in each world: the thresholds differ."""
+        return [record.cells[self.cells.best_index] for record in self.records]
+
+
+def to_train(prices: dict[str, float]) -> Scenario:
+    known = "label" not in prices
+    model: Any = {"label_policy": "current", "error": {"scale": 8.0, "exponent": 0.8}}
     return Scenario(
-        name=curve,
-        budget=budget,
-        objective={"kl_coefficient": 0.05},
-        bound={"policy": "finite_class", "candidates": 10},
-        costs={"prompt": 0.02, "rollout": 0.01, "label": 0.5},
-        reward_model={**CURVES[constants], "coverage_kind": "features"},
-        log_ratio=LOG_RATIOS[constants],
-        limits=limits,
+        name="validation",
+        budget=10_000,
+        objective={"kl_coefficient": 0 if known else 0.05},
+        bound={"policy": "pac_bayes", "posterior_kl": 17},
+        costs=prices,
+        reward_model="verifiable" if known else model,
+        log_ratio=None if known else {"family": "gaussian", "kl": 3.0},
+        limits={"rollouts_per_prompt": {"min": 2 if known else 1, "max": 64}},
     )
 
 
-def tried(made: Scenario, size: Size) -> Simulation:
-    return simulate(
-        made,
-        worlds=size.worlds,
-        replicates=size.replicates,
+def trained(name: str, size: float, worlds: int) -> Trained:
+    prices = {**PRICES, **KNOWN_PRICES}[name]
+    rules = dict(RULES)
+    if name in KNOWN_PRICES:
+        rules[UNAWARE] = {**RULES["hoeffding, PAC-Bayes 20"], "groups": None}
+    protocol = training_protocol(to_train(prices), 4, rules=tuple(rules.items()), size=size)
+    found = try_worlds(
+        partial(try_training, protocol),
+        worlds=worlds,
         seed=SEED,
-        jobs=os.cpu_count() or 1,
-        world=replace(world_for(made), mean_log_ratio=WORLD_LOG_RATIO),
+        jobs=1,
+        on_world=lambda _: None,
     )
+    return Trained(f"{name}, × {size:g}", protocol, tuple(found.values()))
+
+
+def spread(estimate: Estimate) -> str:
+    low, high = estimate.interval or (math.nan, math.nan)
+    return f"{estimate.mean:.4f} ({low:.4f} – {high:.4f})"
+
+
+def over_all_cells(cells: Sequence[Trained]) -> str:
+    rows = []
+    for name in dict.fromkeys(name for cell in cells for name in cell.names if name != "plan"):
+        here = [cell for cell in cells if name in cell.names]
+        # Cells have seeds in common: the mean over cells is taken world by world.
+        mean = mean_interval(np.mean([cell.lost(name) for cell in here], axis=0).tolist())
+        worst = max(here, key=lambda cell: cell.regret(name).mean)
+        rank = np.median([cell.rank(name) for cell in here])
+        rows.append(
+            (name, spread(mean), f"{worst.regret(name).mean:.4f}", worst.title, f"{rank:g}")
+        )
+    of = "/".join(f"{n}" for n in sorted({cell.cells.quality.shape[1] + 1 for cell in cells}))
+    header = ("planned by", "mean regret (95 %)", "worst cell", "which is", f"median rank of {of}")
+    return table(header, rows)
+
+
+def cell_by_cell(cells: Sequence[Trained]) -> str:
+    rows = [
+        (
+            name,
+            *(
+                f"{spread(cell.regret(name))}, {cell.rank(name)}" if name in cell.names else ""
+                for cell in cells
+            ),
+        )
+        for name in cells[0].names
+        if name != "plan"
+    ]
+    return table(("planned by", *(cell.title for cell in cells)), rows)
+
+
+def bought(cells: Sequence[Trained]) -> str:
+    """What the grid's best buys, and what some rules do."""
+    shown = (
+        "hoeffding, PAC-Bayes 5",
+        "hoeffding, PAC-Bayes 60",
+        "hoeffding, fixed",
+        "bernstein, fixed",
+    )
+    rows = []
+    for cell in cells:
+        best = cell.best()
+        n = float(np.median([a.prompts for a in best]))
+        columns = [best, *(cell.allocations(name) for name in shown)]
+        rows.append(
+            (
+                cell.title,
+                f"{n:,.0f} × {best[0].rollouts_per_prompt}, {best[0].labels:,}",
+                *(f"{_label_share(cell, each):.0%}, {_usual_group(each):g}" for each in columns),
+            )
+        )
+    header = ("", "best of the grid: n × K, m", "its share for labels, K", *shown)
+    return table(header, rows)
+
+
+def _label_share(cell: Trained, allocations: Sequence[Allocation]) -> float:
+    scenario = cell.protocol.scenario
+    money = (scenario.costs.label or 0.0) / (scenario.budget or math.inf)
+    return float(np.median([a.labels * money for a in allocations]))
+
+
+def _usual_group(allocations: Sequence[Allocation]) -> float:
+    return float(np.median([a.rollouts_per_prompt for a in allocations]))
+
+
+def groups(cells: Sequence[Trained]) -> str:
+    """The best K of the grid beside K* with and without silent groups, and the success of each."""
+    rows = []
+    for cell in cells:
+        sizes = [a.rollouts_per_prompt for a in cell.records[0].cells]
+        success = cell.cells.quality.mean(axis=0)
+        planned = [
+            f"{_usual_group(cell.allocations(name)):g} ({cell.quality(name).mean():.3f})"
+            for name in (UNAWARE, "hoeffding, PAC-Bayes 20")
+        ]
+        best = int(success.argmax())
+        by_size = (f"{K}: {value:.3f}" for K, value in zip(sizes, success, strict=True))
+        rows.append((cell.title, f"{sizes[best]} ({success[best]:.3f})", *planned, *by_size))
+    header = ("", "best K", "K* of Theorem 1", "with silent groups", *("",) * len(sizes))
+    return table(header, rows)
+
+
+def clipping(cells: Sequence[Trained]) -> str:
+    rows = []
+    for cell in cells:
+        quality = judge(np.stack([record.clipping for record in cell.records])).quality
+        lost = (
+            spread(mean_interval((quality[:, 0] - quality[:, index]).tolist()))
+            for index in range(1, quality.shape[1])
+        )
+        thresholds = [a.clip_threshold or 0.0 for a in cell.allocations("plan")]
+        rows.append((cell.title, f"{np.median(thresholds):.1f}", *lost))
+    return table(("", "τ*, nats (median)", "J* lost at τ*", "at 2τ*", "at 4τ*"), rows)
+
+
+def rates(cells: Sequence[Trained]) -> str:
+    """How often each learning rate is the best one."""
+    options = cells[0].protocol.recipe.learning_rates
+    rows = [
+        (
+            cell.title,
+            *(
+                " / ".join(f"{n}" for n in np.bincount(judged.rates, minlength=len(options)))
+                for judged in (cell.rules, cell.cells)
+            ),
+        )
+        for cell in cells
+    ]
+    tried = " / ".join(f"{rate:g}" for rate in options)
+    return table(("best learning rate", f"rules and habits at {tried}", "cells of the grid"), rows)
 
 
 # --- tables --------------------------------------------------------------------------------------
@@ -192,8 +379,7 @@ def tight(size: Size) -> str:
                 "plan", simulate(made, worlds=1, world=spec).allocations[0].allocation, None
             )
             records = try_worlds(
-                protocol,
-                (entry,),
+                partial(trials.try_world, protocol, (entry,)),
                 worlds=size.tight_worlds,
                 seed=SEED,
                 jobs=1,
@@ -205,117 +391,6 @@ def tight(size: Size) -> str:
             cells.append(f"{covered / done:.2%} ({low:.2%} – {high:.2%})")
         rows.append((concentration, *cells))
     header = ("concentration", "held at δ = 0.05 (95 % promised)", "held with Λ of 10 δ")
-    return table(header, rows)
-
-
-def along_the_path(size: Size) -> str:
-    spec = WorldSpec(mean_log_ratio=3.0)
-    found: list[Any] = []
-    for child in np.random.SeedSequence(SEED).spawn(size.worlds):
-        world = build_world(spec, np.random.default_rng(child))
-        path = checkpoints.train_path(world, world.reward)
-        found.append(checkpoints.exact_truth(world, world.reward, world.reference, path, None))
-    rows = []
-    for index, strength in enumerate(spec.strengths):
-        names = ("mean_log_ratio", "objective", "prompt_variance", "rollout_variance")
-        kl, quality, between, within = (
-            float(np.mean([getattr(truth, name)[index] for truth in found])) for name in names
-        )
-        ratio = "0" if within < 1e-12 else f"{within / between:.2f}"
-        rows.append((f"{strength:g}", f"{kl:.2f}", f"{quality:.3f}", f"{between:.4f}", ratio))
-    header = ("strength", "E\\|ℓ\\|, nats", "J*", "σ_p²", "σ_r²/σ_p²")
-    return table(header, rows)
-
-
-def interval(estimate: Any, digits: int = 4) -> str:
-    low, high = estimate.interval
-    mark = "" if low <= 0 <= high else " **!**"
-    return f"{estimate.mean:+.{digits}f} ({low:+.{digits}f} – {high:+.{digits}f}){mark}"
-
-
-def rivals(simulations: dict[int, Simulation], budgets: Sequence[int]) -> str:
-    rows = []
-    for budget in budgets:
-        for tried in simulations[budget].allocations:
-            a, versus = tried.allocation, tried.versus_plan
-            rows.append(
-                (
-                    f"{budget:,} USD, {tried.name}",
-                    f"{a.prompts:,} × {a.rollouts_per_prompt}, {a.labels:,}",
-                    f"{tried.bound_total:.3f}",
-                    f"{tried.error.mean:.4f}",
-                    f"{tried.quality.mean:.4f}",
-                    "" if versus is None else interval(versus.error_difference),
-                    "" if versus is None else interval(versus.quality_difference),
-                    "" if versus is None else f"{versus.plan_wins.worlds} of {versus.plan_wins.of}",
-                )
-            )
-    header = (
-        "",
-        "n × K, m",
-        "bound",
-        "true error",
-        "shipped J*",
-        "error, rival − plan",
-        "J*, rival − plan",
-        "plan ships better in",
-    )
-    return table(header, rows)
-
-
-def clipping(sweeps: dict[str, dict[int, Simulation]]) -> str:
-    rows = []
-    for budget in BUDGETS:
-        for curve in ("matched", UNCLIPPED):
-            simulation = sweeps[curve][budget]
-            plan = simulation.allocations[0]
-            a, actual = plan.allocation, {t.term: t.actual.mean for t in simulation.terms}
-            low, high = plan.quality.interval or (0.0, 0.0)
-            rows.append(
-                (
-                    f"{budget:,} USD, {curve}",
-                    f"{a.prompts:,} × {a.rollouts_per_prompt}, {a.labels:,}",
-                    f"{a.clip_threshold:.1f}",
-                    f"{plan.bound_total:.3f}",
-                    *(f"{actual[term]:.4f}" for term in actual),
-                    f"{plan.error.mean:.4f}",
-                    f"{plan.quality.mean:.4f} ({low:.4f} – {high:.4f})",
-                )
-            )
-    header = (
-        "",
-        "n × K, m",
-        "τ",
-        "bound",
-        "sampling",
-        "reward model",
-        "clipping",
-        "true error",
-        "shipped J*",
-    )
-    return table(header, rows)
-
-
-def scoreboard(sweeps: dict[str, dict[int, Simulation]]) -> str:
-    """Count budgets at which the interval of the difference leaves out 0."""
-    rows = []
-    for curve, simulations in sweeps.items():
-        for rule in RULES[1:]:
-            pairs = [
-                tried.versus_plan
-                for simulation in simulations.values()
-                for tried in simulation.allocations
-                if tried.name == rule and tried.versus_plan is not None
-            ]
-            counts = []
-            for name, plan_is_better in (("error_difference", 1), ("quality_difference", -1)):
-                spans = [getattr(pair, name).interval for pair in pairs]
-                above = sum(low > 0 for low, _ in spans)
-                below = sum(high < 0 for _, high in spans)
-                won, lost = (above, below) if plan_is_better > 0 else (below, above)
-                counts += [f"{won} / {len(spans) - won - lost} / {lost}"]
-            rows.append((f"{curve}, {rule}", *counts))
-    header = ("constants, rival", "true error: won / open / lost", "shipped J*: won / open / lost")
     return table(header, rows)
 
 
@@ -410,73 +485,56 @@ def picture_of_coverage(grid: Grid) -> None:
     save((boxes + text).properties(width=640, height=240), "coverage")
 
 
-def picture_of_budgets(sweeps: dict[str, dict[int, Simulation]]) -> None:
+COLOURS = {"hoeffding": "#0072b2", "prompt_mean": "#e69f00", "bernstein": "#d55e00"}
+
+
+def picture_of_rules(cells: Sequence[Trained], name: str) -> None:
     import altair as alt  # noqa: PLC0415 - only pictures need it
 
-    rows = [
-        {
-            "budget": budget,
-            "rule": tried.name,
-            "constants": f"constants {curve}",
-            "measure": measure,
-            "value": estimate.mean,
-            "low": estimate.interval[0],
-            "high": estimate.interval[1],
-        }
-        for curve in CURVES
-        for budget, simulation in sweeps[curve].items()
-        for tried in simulation.allocations
-        for measure, estimate in (
-            ("true error", tried.error),
-            ("shipped J*, plan − rival", _loss(tried)),
-        )
-        if estimate is not None and estimate.interval is not None
-    ]
-    charts = [
-        _budget_chart(alt, [row for row in rows if row["measure"] == measure], measure, scale)
-        for measure, scale in (("true error", "log"), ("shipped J*, plan − rival", "linear"))
-    ]
-    save(alt.vconcat(*charts), "budgets")
-
-
-def _loss(tried: Any) -> Any:
-    """What the plan ships less what the rival ships."""
-    # Without labels nothing is learned: this loss would dwarf all others in the picture.
-    if tried.versus_plan is None or tried.name == "prompts-first":
-        return None
-    difference = tried.versus_plan.quality_difference
-    low, high = difference.interval
-    return replace(difference, mean=-difference.mean, interval=(-high, -low))
-
-
-def _budget_chart(alt: Any, rows: list[dict[str, Any]], measure: str, scale: str) -> Any:
+    rows = []
+    for cell in cells:
+        for rule in RULES:
+            regret = cell.regret(rule)
+            low, high = regret.interval or (math.nan, math.nan)
+            rows.append(
+                {
+                    "cell": cell.title,
+                    "concentration": rule.split(", ")[0],
+                    "rule": rule,
+                    "regret": regret.mean,
+                    "low": low,
+                    "high": high,
+                }
+            )
+    scale = alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("budget:Q", scale=alt.Scale(type="log"), title="budget, USD"),
-        color=alt.Color("rule:N", sort=list(RULES), title=None),
+        y=alt.Y("rule:N", sort=list(RULES), title=None, axis=alt.Axis(labelLimit=260)),
+        color=alt.Color("concentration:N", scale=scale, legend=None),
     )
-    value = alt.Y("value:Q", scale=alt.Scale(type=scale, zero=False), title=measure)
-    lines = base.mark_line(point=True).encode(
-        y=value,
-        strokeWidth=alt.condition("datum.rule == 'plan'", alt.value(3.5), alt.value(1.5)),
+    bars = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X("low:Q", title="regret, reward units"), x2="high:Q"
     )
-    bars = base.mark_rule(opacity=0.35).encode(y="low:Q", y2="high:Q")
-    chart = (lines + bars).properties(width=330, height=HEIGHT)
-    return chart.facet(alt.Facet("constants:N", sort="descending", title=None), columns=2)
+    points = base.mark_point(filled=True, size=45).encode(x="regret:Q")
+    chart = (bars + points).properties(width=190, height=190)
+    order = [cell.title for cell in cells]
+    save(chart.facet(alt.Facet("cell:N", sort=order, title=None), columns=4), name)
 
 
 # --- the page ------------------------------------------------------------------------------------
 
 
 TABLES = (
+    "rules",
+    "rules-by-cell",
+    "bought",
+    "known-rules",
+    "groups",
+    "clipping",
+    "rates",
     "coverage",
     "inequalities",
     "looseness",
     "tight",
-    "path",
-    "scoreboard",
-    "clipping",
-    "matched",
-    "guessed",
 )
 
 
@@ -501,23 +559,28 @@ def timed(what: str, job: Callable[[], Any]) -> Any:
     return result
 
 
-def run(size: Size) -> tuple[dict[str, str], Grid, dict[str, dict[int, Simulation]]]:
+def run(size: Size) -> tuple[dict[str, str], Grid, list[Trained], list[Trained]]:
+    learned, known = (
+        [
+            timed(f"{name} × {money:g}", partial(trained, name, money, size.training_worlds))
+            for name in names
+            for money in SIZES
+        ]
+        for names in (PRICES, KNOWN_PRICES)
+    )
     grid = timed(
         "grid",
         lambda: coverage_grid(worlds=size.grid_worlds, replicates=size.grid_replicates, seed=SEED),
     )
-    sweeps = {
-        curve: {
-            budget: timed(
-                f"{curve} {budget}",
-                lambda curve=curve, budget=budget: tried(scenario(curve, budget), size),
-            )
-            for budget in BUDGETS
-        }
-        for curve in (*CURVES, UNCLIPPED)
-    }
     held = [(i.coverage_above_kl, i.fresh_labels) for i in grid.inequalities]
     tables = {
+        "rules": over_all_cells(learned),
+        "rules-by-cell": cell_by_cell(learned),
+        "bought": bought(learned),
+        "known-rules": over_all_cells(known),
+        "groups": groups(known),
+        "clipping": clipping(learned),
+        "rates": rates([*learned, *known]),
         "coverage": coverage_by_kind(grid),
         "inequalities": (
             f"`C² ≥ e^KL` held in {sum(a for a, _ in held)} of {len(held)} world and reward-model "
@@ -525,26 +588,22 @@ def run(size: Size) -> tuple[dict[str, str], Grid, dict[str, dict[int, Simulatio
         ),
         "looseness": looseness_by_size(grid),
         "tight": timed("tight worlds", lambda: tight(size)),
-        "path": along_the_path(size),
-        "scoreboard": scoreboard(sweeps),
-        "clipping": clipping(sweeps),
-        "matched": rivals(sweeps["matched"], (30, 300, 10_000)),
-        "guessed": rivals(sweeps["guessed"], (30, 300, 10_000)),
     }
-    return tables, grid, sweeps
+    return tables, grid, learned, known
 
 
 def main() -> int:
     quick = "--quick" in sys.argv[1:]
     render(PAGE.read_text(encoding="utf-8"), dict.fromkeys(TABLES, ""))
-    tables, grid, sweeps = run(QUICK if quick else FULL)
+    tables, grid, learned, known = run(QUICK if quick else FULL)
     if quick:
         print("\n\n".join(f"{name}\n{text}" for name, text in tables.items()))
         return 0
     PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
     picture_of_looseness(grid)
     picture_of_coverage(grid)
-    picture_of_budgets(sweeps)
+    picture_of_rules(learned, "rules")
+    picture_of_rules(known, "known-rules")
     return 0
 
 

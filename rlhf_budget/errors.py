@@ -15,14 +15,15 @@ Every exception that the package raises on purpose is in this tree::
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario import units
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Problem:
     """One thing that is wrong in a scenario."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import rlhf_budget
 PACKAGE = Path(rlhf_budget.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
+    {"values"},
     {"errors"},
     {"scenario"},
     {"bound"},
@@ -105,7 +107,21 @@ def test_every_room_has_its_place() -> None:
     rooms = {room_of(path.relative_to(PACKAGE).as_posix()) for path in FILES}
     assert rooms - {"__init__", "calibrate"} == set(RANK)
     top = {path.name for path in PACKAGE.glob("*.py")}
-    assert top == {"__init__.py", "__main__.py", "errors.py"}
+    assert top == {"__init__.py", "__main__.py", "errors.py", "values.py"}
+
+
+def test_the_page_shows_the_folders_on_disk() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = re.findall(r"^( *)(\w+)/ ", page.split("```")[1], re.MULTILINE)
+    shown, above = set(), list[str]()
+    for indent, name in tree:
+        above[len(indent) // 2 :] = [name]
+        shown.add("/".join(above[1:]))
+    ours = {"*.py", "*.yaml"}
+    there = {file.parent for pattern in ours for file in PACKAGE.rglob(pattern)}
+    assert shown - {""} == {f.relative_to(PACKAGE).as_posix() for f in there} - {"."}
+    for path in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", page):
+        assert (PACKAGE / path).exists() or (PACKAGE.parent / path).exists(), path
 
 
 def test_arrows_point_down() -> None:
@@ -141,9 +157,18 @@ def test_calibration_never_plans() -> None:
     assert bounds <= {"rlhf_budget.bound", "rlhf_budget.bound.tails"}
 
 
-def test_only_report_and_command_line_use_calibration() -> None:
-    found = {room_of(entry.file) for entry in imports() if "calibrate" in targets(entry)}
-    assert found <= {"calibrate", "report", "cli"}
+PILOT = "simulation/training/pilot.py"
+
+
+def test_only_report_command_line_and_the_pilot_use_calibration() -> None:
+    """The training study measures constants as users do, by the calibrations' own formulas."""
+    found = {entry.file for entry in imports() if "calibrate" in targets(entry)}
+    assert {room_of(file) for file in found - {PILOT}} <= {"calibrate", "report", "cli"}
+
+
+def test_the_pilot_uses_formulas_and_no_logs() -> None:
+    used = {e.module for e in imports() if e.file == PILOT and "calibrate" in targets(e)}
+    assert not any(".logs" in module or ".into" in module for module in used)
 
 
 def test_the_solver_knows_nothing_of_the_rest() -> None:

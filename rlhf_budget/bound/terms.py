@@ -9,7 +9,6 @@ evaluate the same functions. Symbols: n prompts, K rollouts per prompt, m labels
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from rlhf_budget.bound.groups import informative_share
 from rlhf_budget.bound.tails import tail_of
 from rlhf_budget.errors import Problem, ScenarioError
 from rlhf_budget.scenario.records import Record
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LabelKind = Literal["none", "behaviour", "current"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Allocation(Record):
     """The four decisions."""
 
@@ -54,7 +54,7 @@ class Allocation(Record):
         return self.prompts * self.rollouts_per_prompt
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bound(Record):
     """The bound on the error of the estimated objective at one allocation, with its terms."""
 

@@ -101,7 +101,7 @@ def mean_of_rows(
 
 def student_interval(value: float, error: float, freedom: int, level: float) -> tuple[float, float]:
     """Return Student's interval around a mean with a standard error."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    reach = float(t.ppf((1 + level) / 2, max(freedom, 1))) * error
+    reach = float(stdtrit(max(freedom, 1), (1 + level) / 2)) * error
     return value - reach, value + reach

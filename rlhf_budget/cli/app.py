@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from rlhf_budget import __version__
 from rlhf_budget.cli import errors
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ _COMPLETION = "_RLHF_BUDGET_COMPLETE"
 """Environment variable by which a shell asks for completions."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entry:
     """Where a command lives."""
 
@@ -46,10 +46,13 @@ COMMANDS = {
         "rlhf_budget.cli.calibrate", "calibrate_app", "Estimate a scenario's constants from logs."
     ),
     "simulate": Entry(
-        "rlhf_budget.cli.simulate", "simulate", "Try plans in worlds where the true error is known."
+        "rlhf_budget.cli.simulate", "simulate", "Try plans in worlds where the truth is known."
     ),
     "export": Entry(
         "rlhf_budget.cli.export", "export", "Write the plan as a trainer's own options."
+    ),
+    "explain": Entry(
+        "rlhf_budget.cli.explain", "explain", "Say what a key, a warning or a word means."
     ),
     "schema": Entry(
         "rlhf_budget.cli.schema", "schema", "Print the JSON Schema of scenarios or of an output."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,24 +12,10 @@ from rlhf_budget.cli import errors, options
 from rlhf_budget.cli.output import Answer, deliver, send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rlhf_budget.studies.gates import Check, Rule
-
-    Parsed = TypeVar("Parsed")
 
 GATE_FAILED = 1
 """Exit code: the plan was made, and a gate failed."""
-
-
-class CheckFormat(StrEnum):
-    """How a check is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    MARKDOWN = "markdown"
-    CSV = "csv"
-    GITHUB = "github"
 
 
 class MetricName(StrEnum):
@@ -77,12 +63,7 @@ def check(
         bool, typer.Option("--warn-only", help="Tell failed gates, but exit with 0.")
     ] = False,
     tolerance: options.Tolerance = 1e-6,
-    format_: Annotated[
-        CheckFormat | None,
-        typer.Option(
-            "--format", "-f", help="How to print; default table, or by --output's suffix."
-        ),
-    ] = None,
+    format_: options.CheckFormatOption = None,
     output: options.Output = None,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
@@ -101,12 +82,12 @@ def check(
     rules += [] if max_bound is None else [gates.max_bound(max_bound)]
     rules += [] if max_cost is None else [gates.max_cost(max_cost)]
     if max_excess is not None:
-        rules.append(gates.max_excess(_parsed(gates.fraction, max_excess, "--max-excess")))
-    rules += [_parsed(gates.requirement, text, "--require") for text in require or ()]
+        rules.append(gates.max_excess(options.parsed(gates.fraction, max_excess, "--max-excess")))
+    rules += [options.parsed(gates.requirement, text, "--require") for text in require or ()]
     rules += [gates.INFORMATIVE] if require_informative else []
     loaded = load_scenario(file, scenario=scenario, set_values=set_ or (), budget_required=True)
     if against is not None and max_increase is not None:
-        increase = _parsed(gates.fraction, max_increase, "--max-increase")
+        increase = options.parsed(gates.fraction, max_increase, "--max-increase")
         rules.append(gates.max_increase(against, increase, loaded.currency, metric.value))
     found = gates.check(loaded, rules, tolerance=tolerance, warn_only=warn_only)
     failed = not found.passed and not warn_only
@@ -121,19 +102,10 @@ def check(
         raise typer.Exit(GATE_FAILED)
 
 
-def _parsed(parse: Callable[[str], Parsed], text: str, option: str) -> Parsed:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
-
-
-def _send(
-    found: Check, file: str, format_: CheckFormat | None, output: str | None, *, quiet: bool
-) -> None:
+def _send(found: Check, file: str, format_: str | None, output: str | None, *, quiet: bool) -> None:
     from rlhf_budget.report.gates_document import gate_rows, gates_document
 
-    if format_ is CheckFormat.GITHUB:
+    if format_ == "github":
         from rlhf_budget.report.github import annotation_lines
 
         deliver(annotation_lines(found, file), output, quiet=quiet)
@@ -144,5 +116,4 @@ def _send(
         data=found.to_dict,
         rows=lambda: gate_rows(found),
     )
-    chosen = None if format_ is None else options.Format(format_.value)
-    send(answer, chosen, output, quiet=quiet)
+    send(answer, format_, output, quiet=quiet)

@@ -17,6 +17,7 @@ def plan(
     scenario: options.ScenarioName = None,
     set_: options.SetValues = None,
     target_bound: options.TargetBound = None,
+    explain: options.Explain = False,
     tolerance: options.Tolerance = 1e-6,
     format_: options.FormatOption = None,
     output: options.Output = None,
@@ -36,14 +37,20 @@ def plan(
     found = planner.plan(loaded, tolerance=tolerance, target_bound=target_bound)
     answer = Answer(
         command="plan",
-        document=lambda: _document(found),
+        document=lambda: _document(found, explain=explain),
         data=found.to_dict,
         rows=lambda: [found.to_dict()],
     )
     send(answer, format_, output, quiet=quiet)
 
 
-def _document(found: Plan) -> Document:
-    from rlhf_budget.report.plan_document import plan_document  # data need no document
+def _document(found: Plan, *, explain: bool) -> Document:
+    # Imported here, as data need no document.
+    if explain:
+        from rlhf_budget.report.plan_document import plan_document
 
-    return plan_document(found)
+        return plan_document(found)
+    from rlhf_budget.planning.advice import advise
+    from rlhf_budget.report.first_screen import first_screen
+
+    return first_screen(found, advise(found))

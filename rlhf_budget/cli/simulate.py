@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+class Study(StrEnum):
+    """What is tried."""
+
+    TRAINING = "training"
+    EVALUATION = "evaluation"
+
+
 class Constants(StrEnum):
     """Whose constants the bound uses."""
 
@@ -29,11 +36,29 @@ def simulate(
     file: options.ScenarioFile,
     scenario: options.ScenarioName = None,
     set_: options.SetValues = None,
+    study: Annotated[
+        Study,
+        typer.Option(
+            help="training: which allocation trains the best policy; evaluation: does the bound "
+            "hold, how loose is it."
+        ),
+    ] = Study.TRAINING,
     worlds: Annotated[int, typer.Option(min=1, help="Random worlds to try.")] = 50,
-    replicates: Annotated[int, typer.Option(min=1, help="Estimates in each world.")] = 200,
+    replicates: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="In each world: trainings of an allocation (4 by default, at least 2), or "
+            "estimates (200).",
+            show_default=False,
+        ),
+    ] = None,
     constants: Annotated[
         Constants,
-        typer.Option(help="Whose constants the bound uses: each world's own, or the scenario's."),
+        typer.Option(
+            help="Of the evaluation: whose constants the bound uses, each world's own or the "
+            "scenario's."
+        ),
     ] = Constants.TRUE,
     seed: options.Seed = 0,
     jobs: Annotated[
@@ -47,12 +72,13 @@ def simulate(
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
-    """Try the plan and its rivals in worlds where the true error is known.
+    """Try the plan and its rivals in worlds where the truth is known.
 
     Ctrl-C prints what is done so far.
     """
     from rlhf_budget import simulation
     from rlhf_budget.report.simulation_document import simulation_document, simulation_rows
+    from rlhf_budget.report.training_document import training_document, training_rows
     from rlhf_budget.scenario import load_scenario
 
     loaded = load_scenario(file, scenario=scenario, set_values=set_ or ())
@@ -60,6 +86,7 @@ def simulate(
         with _progress(worlds, quiet=quiet) as on_world:
             found = simulation.simulate(
                 loaded,
+                study=study.value,
                 worlds=worlds,
                 replicates=replicates,
                 seed=seed,
@@ -72,9 +99,17 @@ def simulate(
         raise
     answer = Answer(
         command="simulate",
-        document=lambda: simulation_document(found),
+        document=lambda: (
+            training_document(found)
+            if isinstance(found, simulation.TrainingStudy)
+            else simulation_document(found)
+        ),
         data=found.to_dict,
-        rows=lambda: simulation_rows(found),
+        rows=lambda: (
+            training_rows(found)
+            if isinstance(found, simulation.TrainingStudy)
+            else simulation_rows(found)
+        ),
     )
     send(answer, format_, output, quiet=quiet)
     if found.interrupted:

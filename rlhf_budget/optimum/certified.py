@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rlhf_budget.bound.terms import Allocation, Bound, best_rollouts, evaluate, infimum
@@ -10,6 +9,7 @@ from rlhf_budget.errors import InfeasibleError, RlhfBudgetError, UnreachableTarg
 from rlhf_budget.optimum.problems import CAP, Case, budget_problem, prepare, target_problem
 from rlhf_budget.optimum.results import Certificate, Target
 from rlhf_budget.optimum.search import minimise
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ TOLERANCE = 1e-6
 """Relative gap at which an answer counts as proved, unless the caller says otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Optimum:
     """A certified best allocation."""
 

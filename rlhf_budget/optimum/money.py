@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 from rlhf_budget.scenario.records import Record
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario import units
     from rlhf_budget.scenario.models import Scenario
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cost(Record):
     """What an allocation costs, in the scenario's currency."""
 

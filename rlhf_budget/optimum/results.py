@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rlhf_budget.scenario.records import Record
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario import units
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Status = Literal["optimal", "not_proved"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Certificate(Record):
     """Proof that no feasible allocation is better by more than the gap."""
 
@@ -27,7 +27,7 @@ class Certificate(Record):
     """Points and boxes at which the bound was evaluated."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NearOptimal(Record):
     """How far each decision can move while the bound stays near its best."""
 
@@ -43,7 +43,7 @@ class NearOptimal(Record):
     """Cost of the cheapest such plan."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Target(Record):
     """The least budget that reaches a target bound."""
 

@@ -18,13 +18,14 @@ from rlhf_budget.planning.results import (
     ClosedForm,
     CurrentPlan,
     GroupShare,
+    GroupSize,
     Guarantee,
     LeastGeneration,
     Schedule,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from rlhf_budget.scenario.models import Scenario
 
@@ -80,7 +81,13 @@ def group_share(optimum: Optimum) -> GroupShare | None:
         float(shares[size]),
         generated[size],
         LeastGeneration(least, generated[least]),
+        tuple(GroupSize(near, float(shares[near])) for near in _beside(size, generated)),
     )
+
+
+def _beside(size: int, sizes: Iterable[int]) -> list[int]:
+    below, above = [s for s in sizes if s < size], [s for s in sizes if s > size]
+    return ([max(below)] if below else []) + ([min(above)] if above else [])
 
 
 def _over(size: int, share: float) -> float:

@@ -5,10 +5,11 @@ Field names are those of the JSON output. Nothing is computed here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rlhf_budget.scenario.records import LEFT_OUT_IF_NONE, NOT_IN_JSON, Record, Result
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.bound.terms import Allocation, Bound
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from rlhf_budget.scenario.models import Scenario
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Notice(Record):
     """A warning: what is doubtful and what to do about it."""
 
@@ -28,7 +29,7 @@ class Notice(Record):
     """What it means and what to do next."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ClosedForm(Record):
     """The textbook number of rollouts per prompt."""
 
@@ -38,7 +39,7 @@ class ClosedForm(Record):
     """The rule, or why none applies."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Alternative(Record):
     """The best plan under another concentration inequality."""
 
@@ -52,7 +53,7 @@ class Alternative(Record):
     """Its cost, where the plan looks for the least budget."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Guarantee(Record):
     """The bound of the plan's own allocation under one inequality, without silent groups."""
 
@@ -66,7 +67,7 @@ class Guarantee(Record):
     """True for the inequality that the plan was made with."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LeastGeneration(Record):
     """The group size with the fewest rollouts per informative group."""
 
@@ -76,7 +77,17 @@ class LeastGeneration(Record):
     """Rollouts to generate for each group whose rewards are not all equal."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class GroupSize(Record):
+    """A group size that the limits allow, beside the plan's."""
+
+    group_size: units.RolloutsPerPrompt
+    """Rollouts drawn of a prompt at a time."""
+    informative_share: units.Share
+    """Share of its groups whose rewards are not all equal."""
+
+
+@dataclass(frozen=True)
 class GroupShare(Record):
     """How many groups teach a trainer that compares the rewards of a group."""
 
@@ -90,9 +101,11 @@ class GroupShare(Record):
     """Rollouts to generate for each such group."""
     least: LeastGeneration
     """Where that number is least."""
+    neighbours: tuple[GroupSize, ...]
+    """The allowed group sizes next below and next above, where there are any."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schedule(Record):
     """How a trainer makes the rollouts per prompt, where ``limits.group_size`` is given."""
 
@@ -102,7 +115,7 @@ class Schedule(Record):
     """Visits to each prompt."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Marginal(Record):
     """What a little more money does."""
 
@@ -110,7 +123,7 @@ class Marginal(Record):
     """Slope of the best bound in the budget; never positive."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Elasticity(Record):
     """How much the best bound moves with one constant."""
 
@@ -120,7 +133,7 @@ class Elasticity(Record):
     """``d ln(total)/d ln(constant)`` at the re-optimised plan."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AssumedConstant(Record):
     """A constant that the scenario gives as a range or as unknown."""
 
@@ -142,7 +155,7 @@ class AssumedConstant(Record):
     """The best allocation with the high end; None where that is infeasible."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CurrentPlan(Record):
     """The allocation that the scenario asks to be compared."""
 
@@ -160,7 +173,7 @@ class CurrentPlan(Record):
     """Key paths of the limits, or ``budget``, that it breaks."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True)
 class Plan(Result):
     """The certified best allocation of a scenario and what a person needs to act on it."""
 

@@ -6,8 +6,15 @@ rounding happens in the renderers, by the format that each column or row names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from rlhf_budget.values import dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rlhf_budget.planning.results import Notice
 
 Format = Literal["text", "plain", "integer", "money", "significant", "percent", "signed_percent"]
 """How the numbers of a column or row are written: ``plain`` as in a scenario file, ``significant``
@@ -21,7 +28,7 @@ Cell = Value | tuple[Value, ...]
 """A raw value, or a range of two; None is an empty cell."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column:
     """A column of a table."""
 
@@ -31,7 +38,7 @@ class Column:
     """How its values are written, unless the row says otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """A row of a table."""
 
@@ -43,7 +50,7 @@ class Row:
     """True for a row to look at first, such as a total."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Table:
     """A table of raw values; the first column names the rows."""
 
@@ -57,7 +64,7 @@ class Table:
     """Index of the column to look at first; None for none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Paragraph:
     """A few sentences."""
 
@@ -69,7 +76,7 @@ class Paragraph:
     """A name to put before it, such as a warning's code."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Section:
     """A titled part of a document."""
 
@@ -79,7 +86,7 @@ class Section:
     """Tables and paragraphs in reading order."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Document:
     """A whole answer."""
 
@@ -89,6 +96,18 @@ class Document:
     """The answer in one line."""
     sections: tuple[Section, ...]
     """The rest, most important first."""
+
+
+def arranged(title: str, verdict: Paragraph, *sections: Section) -> Document:
+    """Make a document of the sections that have something to show."""
+    return Document(title, verdict, tuple(section for section in sections if section.parts))
+
+
+def warned(notices: Iterable[Notice]) -> Section:
+    """Show warnings, each under its code."""
+    return Section(
+        "Warnings", tuple(Paragraph(each.message, "warning", each.code) for each in notices)
+    )
 
 
 def turned(table: Table) -> Table:

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
 from rlhf_budget.report.numbers import money, percent, plain, significant
 from rlhf_budget.report.words import count, listing, purchase
 
 if TYPE_CHECKING:
+    from rlhf_budget.report.document import Document
     from rlhf_budget.studies.gates import Baseline, Check, Gate, Operand
 
 
 def gates_document(check: Check) -> Document:
     """Arrange a check for reading."""
-    sections = (
-        Section("Gates", (_gates(check), *_baselines(check))),
-        Section("Plan", (Paragraph(_plan_words(check)),)),
-        Section(
-            "Warnings",
-            tuple(Paragraph(n.message, "warning", n.code) for n in check.plan.warnings),
-        ),
+    titles = ("gate", "value", "", "limit", "margin", "verdict", "asked by")
+    table = Table(tuple(map(Column, titles)), tuple(map(_row, check.gates)))
+    baselines = (
+        Paragraph(_baseline_words(gate, gate.rule.baseline), "note")
+        for gate in check.gates
+        if gate.rule.baseline is not None
     )
-    shown = tuple(section for section in sections if section.parts)
-    return Document(f"Check of {check.plan.scenario.name}", _verdict(check), shown)
+    plan = check.plan
+    cost = f"{money(plan.cost.total)} {plan.scenario.currency}"
+    bought = purchase(plan.allocation, plan.scenario)
+    planned = f"{bought} for {cost}: a bound of {significant(plan.bound.total)}."
+    return arranged(
+        f"Check of {plan.scenario.name}",
+        _verdict(check),
+        Section("Gates", (table, *baselines)),
+        Section("Plan", (Paragraph(planned),)),
+        warned(plan.warnings),
+    )
 
 
 def gate_words(gate: Gate) -> str:
@@ -56,13 +65,6 @@ def _verdict(check: Check) -> Paragraph:
     return Paragraph(f"{len(failed)} of {count(total, 'gate')} failed: {keys}.{told}", "bad")
 
 
-def _gates(check: Check) -> Table:
-    columns = tuple(
-        Column(title) for title in ("gate", "value", "", "limit", "margin", "verdict", "asked by")
-    )
-    return Table(columns, tuple(_row(gate) for gate in check.gates))
-
-
 def _row(gate: Gate) -> Row:
     rule, (value, limit) = gate.rule, _value_and_limit(gate)
     margin = "" if gate.margin is None else _written(rule.key, gate.margin)
@@ -92,14 +94,6 @@ def _written(key: str, value: Operand) -> str:
     return money(value) if "cost." in key else significant(value)
 
 
-def _baselines(check: Check) -> tuple[Paragraph, ...]:
-    return tuple(
-        Paragraph(_baseline_words(gate, gate.rule.baseline), "note")
-        for gate in check.gates
-        if gate.rule.baseline is not None
-    )
-
-
 def _baseline_words(gate: Gate, baseline: Baseline) -> str:
     change = ""
     if baseline.value:
@@ -110,10 +104,3 @@ def _baseline_words(gate: Gate, baseline: Baseline) -> str:
         f"{baseline.tool_version}): {_written(gate.rule.key, baseline.value)}; "
         f"{percent(baseline.max_increase)} more are allowed.{change}"
     )
-
-
-def _plan_words(check: Check) -> str:
-    plan = check.plan
-    cost = f"{money(plan.cost.total)} {plan.scenario.currency}"
-    bought = purchase(plan.allocation, plan.scenario)
-    return f"{bought} for {cost}: a bound of {significant(plan.bound.total)}."

@@ -6,20 +6,26 @@ from typing import TYPE_CHECKING
 
 from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
 from rlhf_budget.report.numbers import percent, significant
-from rlhf_budget.report.plan_words import current_words, near_words, proof, reasons, verdict
+from rlhf_budget.report.plan_words import (
+    current_words,
+    group_words,
+    guarantee_words,
+    near_words,
+    proof,
+    reasons,
+    verdict,
+)
 from rlhf_budget.report.words import (
     INEQUALITIES,
     buys_labels,
-    confidence,
-    guesses,
     leaf,
     listing,
     mark,
 )
+from rlhf_budget.scenario.leaves import guesses
 
 if TYPE_CHECKING:
     from rlhf_budget.bound.terms import Allocation
-    from rlhf_budget.optimum.money import Cost
     from rlhf_budget.planning.results import AssumedConstant, Plan
     from rlhf_budget.report.document import Cell, Format
 
@@ -37,7 +43,7 @@ def plan_document(plan: Plan) -> Document:
         _money(plan),
         Section("Why", reasons(plan)),
         _sensitivity(plan),
-        _alternatives(plan),
+        _guarantees(plan),
         _uncertain(plan),
         Section("Proof", (Paragraph(proof(plan)),)),
         _warnings(plan),
@@ -120,17 +126,13 @@ def _bound(plan: Plan) -> Section:
     rows.append(row("total", "total", emphasis=True))
     rows.append(row("of which no budget removes", "irreducible"))
     table = Table((*columns,), (*rows,))
-    return Section(
-        "What the bound is made of (reward units)", (table, Paragraph(_meaning(plan), "note"))
-    )
+    behind = _meaning(plan)
+    notes = (Paragraph(behind, "note"),) if behind else ()
+    return Section("What the bound is made of (reward units)", (table, *notes))
 
 
 def _meaning(plan: Plan) -> str:
     bound, scenario = plan.bound, plan.scenario
-    text = (
-        f"With probability {confidence(scenario)} the estimated objective is off by at most the "
-        "total."
-    )
     behind = []
     if scenario.reward_model != "verifiable":
         behind.append(f"coverage {significant(bound.coverage)}")
@@ -139,7 +141,7 @@ def _meaning(plan: Plan) -> str:
         behind.append(f"{percent(bound.clipped_share)} of responses clipped")
     if bound.policy_complexity:
         behind.append(f"{significant(bound.policy_complexity, digits=3)} nats to choose the policy")
-    return f"{text} Behind the terms: {listing(behind)}." if behind else text
+    return f"Behind the terms: {listing(behind)}." if behind else ""
 
 
 # --- the money -----------------------------------------------------------------------------------
@@ -194,46 +196,19 @@ def _sensitivity(plan: Plan) -> Section:
     return Section(title, (Table((*columns,), (*rows,)),))
 
 
-def _alternatives(plan: Plan) -> Section:
-    title = "Under other inequalities"
-    if not plan.alternatives:
-        return Section(title, ())
-    columns = [
+def _guarantees(plan: Plan) -> Section:
+    columns = (
         Column("inequality"),
         Column("bound", "significant"),
-        Column("prompts", "integer"),
-        Column("rollouts each", "integer"),
-    ]
-    labels = buys_labels(plan.scenario)
-    costs = plan.target is not None
-    columns += [Column("labels", "integer")] if labels else []
-    columns += [Column(f"cost, {plan.scenario.currency}", "money")] if costs else []
-
-    def row(name: str, total: float, a: Allocation, cost: Cost | None) -> Row:
-        cells: list[Cell] = [INEQUALITIES[name], total, a.prompts, a.rollouts_per_prompt]
-        cells += [a.labels] if labels else []
-        cells += [cost.total if cost else None] if costs else []
-        return Row((*cells,), emphasis=name == plan.scenario.bound.concentration)
-
-    rows = [row(plan.scenario.bound.concentration, plan.bound.total, plan.allocation, plan.cost)]
-    rows += [row(o.concentration, o.total, o.allocation, o.cost) for o in plan.alternatives]
-    return Section(title, (Table((*columns,), (*rows,)), *_better_inequality(plan)))
-
-
-def _better_inequality(plan: Plan) -> tuple[Paragraph, ...]:
-    if plan.target is not None:
-        return ()
-    best = min(plan.alternatives, key=lambda other: other.total)
-    if best.total >= plan.bound.total:
-        return ()
-    less = percent(1.0 - best.total / plan.bound.total)
-    return (
-        Paragraph(
-            f"{best.concentration} holds just as surely and is {less} lower: "
-            f"--set bound.concentration={best.concentration} plans with it.",
-            "note",
-        ),
+        Column("sampling", "significant"),
     )
+    rows = tuple(
+        Row((INEQUALITIES[entry.concentration], entry.total, entry.sampling), emphasis=at == 0)
+        for at, entry in enumerate(plan.guarantees)
+    )
+    words = [Paragraph(guarantee_words(plan), label="Guarantee")]
+    words += [Paragraph(text, label="Groups") for text in group_words(plan)]
+    return Section("Guarantee of this allocation", (Table(columns, rows), *words))
 
 
 # --- what is not known ---------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from rlhf_budget.report.numbers import integer, money, percent, significant, sma
 from rlhf_budget.report.words import (
     amount,
     buys_labels,
+    confidence,
     least_rollouts,
     limit_words,
     listing,
@@ -222,23 +223,12 @@ def _rollouts_reason(plan: Plan) -> str:
     prompt = costs.prompt.prefill
     if plan.allocation.prompts >= costs.prompt.existing:
         prompt += costs.prompt.acquisition
-    text = f"{K}, as a further prompt costs {_times(prompt / costs.rollout)} a rollout."
-    if scenario.bound.concentration == "hoeffding":
-        text += _tighter(plan)
-    return text
+    return f"{K}, as a further prompt costs {_times(prompt / costs.rollout)} a rollout."
 
 
 def _times(ratio: float) -> str:
     """Say how many times as much."""
     return "as much as" if abs(ratio - 1.0) < 1e-9 else f"{significant(ratio, digits=3)} times"
-
-
-def _tighter(plan: Plan) -> str:
-    found = [other for other in plan.alternatives if other.concentration == "prompt_mean"]
-    if not found:
-        return ""
-    K, total = found[0].allocation.rollouts_per_prompt, significant(found[0].total)
-    return f" The tighter inequality prompt_mean takes {K}, for a bound of {total}."
 
 
 def _textbook(plan: Plan) -> str:
@@ -269,6 +259,58 @@ def _next_money(plan: Plan) -> str:
     share = percent(gain / plan.bound.total)
     next_ = amount(step, plan.scenario.currency)
     return f"The next {next_} would lower the bound by {significant(gain, digits=2)} ({share})."
+
+
+# --- the guarantee -------------------------------------------------------------------------------
+
+
+def guarantee_words(plan: Plan) -> str:
+    """With which probability the estimate is how far off, for which prompts, under what."""
+    scenario, best = plan.scenario, plan.guarantees[0]
+    R = scenario.objective.reward_range
+    if best.total >= R:
+        return (
+            f"none: the smallest bound, {significant(best.total)} ({best.concentration}), is not "
+            f"below the reward range, {significant(R)}. The allocation still ranks spending."
+        )
+    given = " If both variances are what they are given as." * (best.concentration == "bernstein")
+    return (
+        f"with probability {confidence(scenario)} the estimated objective is off by at most "
+        f"{significant(best.total)} ({best.concentration}), {_for_which_policy(plan)}.{given}"
+    )
+
+
+def _for_which_policy(plan: Plan) -> str:
+    complexity = significant(plan.bound.policy_complexity, digits=3)
+    return {
+        "fixed": "on prompts that were not used to train or choose the policy",
+        "finite_class": f"also when the best of {plan.scenario.bound.candidates} policies is "
+        "picked on these prompts",
+        "pac_bayes": f"also on the prompts trained on: {complexity} nats of posterior KL pay for "
+        "that",
+        "sgd": f"also on the prompts trained on: {complexity} nats of posterior KL pay for that",
+    }[plan.scenario.bound.policy]
+
+
+def group_words(plan: Plan) -> tuple[str, ...]:
+    """How many groups teach, at the plan's group size and beside it; nothing without groups."""
+    groups, K = plan.groups, plan.allocation.rollouts_per_prompt
+    if groups is None:
+        return ()
+    size = plan.schedule.group_size if plan.schedule else K
+    beside = listing(
+        [f"{percent(near.informative_share)} of {near.group_size}" for near in groups.neighbours]
+    )
+    others = f" ({beside})" if beside else ""
+    least = groups.least
+    taken = significant(groups.rollouts_per_informative_group, digits=3)
+    fewest = significant(least.rollouts_per_informative_group, digits=3)
+    text = (
+        f"{percent(groups.informative_share)} of groups of {size} have rewards that differ and "
+        f"teach{others}. A group that teaches takes {taken} rollouts, the least is {fewest} in "
+        f"groups of {least.rollouts_per_prompt}."
+    )
+    return (text,)
 
 
 # --- the proof -----------------------------------------------------------------------------------

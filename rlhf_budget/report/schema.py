@@ -32,9 +32,11 @@ _RESULTS: Final = {
     "check": ("rlhf_budget.studies.gates", "Check"),
     "sweep": ("rlhf_budget.studies.sweeps", "Sweep"),
     "calibrate": ("rlhf_budget.calibrate.estimates", "Calibration"),
-    "simulate": ("rlhf_budget.simulation.evaluation.results", "Simulation"),
+    "simulate": ("rlhf_budget.simulation.training.results", "TrainingStudy"),
 }
 """Command -> module and class of what it prints."""
+_EVALUATION: Final = ("rlhf_budget.simulation.evaluation.results", "Simulation")
+"""What ``simulate`` prints of its other study."""
 _EACH: Final = "Each of them."
 _TYPES: Final = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
@@ -45,10 +47,21 @@ def output_schema(command: str) -> Schema:
     Every field has its meaning and, where it is a number, its unit. Keys may be added within a
     schema version, so others are allowed.
     """
-    result, header = _record(_result(command)), _header(command)
-    return {
+    named = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Output of rlhf-budget {command}",
+    }
+    if command != "simulate":
+        return named | _answer(command, _result(command))
+    studies = [_answer(command, kind) for kind in (_result(command), _found(*_EVALUATION))]
+    told = "Either of two studies; the key study says which."
+    return named | {"type": "object", "description": told, "oneOf": studies}
+
+
+def _answer(command: str, kind: type) -> Schema:
+    """Describe a result with its header."""
+    result, header = _record(kind), _header(command)
+    return {
         "type": "object",
         "description": result["description"],
         "required": [*header, *result["required"]],
@@ -57,7 +70,10 @@ def output_schema(command: str) -> Schema:
 
 
 def _result(command: str) -> type:
-    module, name = _RESULTS[command]
+    return _found(*_RESULTS[command])
+
+
+def _found(module: str, name: str) -> type:
     found: type = getattr(import_module(module), name)
     return found
 

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
 from rlhf_budget.report.numbers import integer, percent, significant
 from rlhf_budget.report.words import count, listing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rlhf_budget.report.document import Cell
+    from rlhf_budget.report.document import Cell, Document
     from rlhf_budget.simulation.evaluation.results import Simulation, TriedAllocation, VersusPlan
-    from rlhf_budget.simulation.evaluation.statistics import Estimate
+    from rlhf_budget.simulation.statistics import Estimate
 
 _TERMS = {
     "sampling": "sampling: finitely many prompts and rollouts",
     "reward_shift": "reward shift: error of the reward model",
     "kl_clipping": "KL clipping: bias of the clipped log-ratio",
 }
-_CONSTANTS = {
+CONSTANTS = {
     "mean_log_ratio": "mean absolute log-ratio, nats",
     "coverage": "coverage C",
     "reward_error": "reward error L, squared",
     "prompt_variance": "variance between prompts, squared",
     "rollout_variance": "variance within a prompt, squared",
 }
+"""Constant of a world -> how it is called."""
 _JUDGED = {
     "fixed": "a checkpoint named beforehand (the KL-optimal one)",
     "finite_class": "the checkpoint that the estimates pick",
@@ -36,20 +35,15 @@ _JUDGED = {
 
 def simulation_document(simulation: Simulation) -> Document:
     """Arrange a simulation for reading."""
-    sections = (
+    return arranged(
+        f"{simulation.scenario}, simulated",
+        _verdict(simulation),
         Section("What each allocation ships", _shipped(simulation)),
         Section("Against the plan, paired by world", _against(simulation)),
-        Section("What the bound is made of (reward units)", _terms(simulation)),
+        Section("What the bound is made of (reward units)", (_terms(simulation),)),
         Section("The worlds", _worlds(simulation)),
-        Section(
-            "Warnings",
-            tuple(
-                Paragraph(notice.message, "warning", notice.code) for notice in simulation.warnings
-            ),
-        ),
+        warned(simulation.warnings),
     )
-    shown = tuple(section for section in sections if section.parts)
-    return Document(f"{simulation.scenario}, simulated", _verdict(simulation), shown)
 
 
 def simulation_rows(simulation: Simulation) -> list[dict[str, Any]]:
@@ -59,8 +53,14 @@ def simulation_rows(simulation: Simulation) -> list[dict[str, Any]]:
         key: whole[key] for key in ("scenario", "currency", "seed", "constants", "worlds")
     } | {"validity": whole["validity"], "looseness": whole["looseness"]}
     rows = [{**common, **allocation} for allocation in whole["allocations"]]
-    present = [{key: value for key, value in row.items() if value is not None} for row in rows]
-    return [_without_lists(row) for row in present]
+    return [flat_row(row) for row in rows]
+
+
+def flat_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row for CSV: without what is absent, intervals as ``low`` and ``high``."""
+    present = {key: value for key, value in row.items() if value is not None}
+    flat: dict[str, Any] = _without_lists(present)
+    return flat
 
 
 def _without_lists(value: Any) -> Any:
@@ -90,7 +90,7 @@ def _verdict(simulation: Simulation) -> Paragraph:
     size = (
         ""
         if loose is None
-        else f" It is {significant(loose.mean, digits=2)} times the error that it bounds."
+        else (f" It is {significant(loose.mean, digits=2)} times the error that it bounds.")
     )
     return Paragraph(f"The bound holds: it held in {held}.{size}", "good")
 
@@ -158,35 +158,34 @@ def _versus_row(name: str, versus: VersusPlan) -> Row:
 
 def _outcome(pairs: list[tuple[str, VersusPlan]]) -> str:
     """Say wins, losses and draws alike: by intervals that leave out 0."""
-    quality = _sorted_out(pairs, lambda versus: versus.quality_difference)
-    error = _sorted_out(pairs, lambda versus: versus.error_difference)
+    quality = sorted_out([(name, versus.quality_difference) for name, versus in pairs])
+    error = sorted_out([(name, versus.error_difference) for name, versus in pairs])
     sentences = (
-        _sentence("The plan ships better than", quality[-1]),
-        _sentence("It ships worse than", quality[1]),
-        _sentence("Shipped quality is not told apart from that of", quality[0]),
-        _sentence("Its true error is smaller than that of", error[1]),
-        _sentence("Its true error is larger than that of", error[-1]),
+        sentence("The plan ships better than", quality[-1]),
+        sentence("It ships worse than", quality[1]),
+        sentence("Shipped quality is not told apart from that of", quality[0]),
+        sentence("Its true error is smaller than that of", error[1]),
+        sentence("Its true error is larger than that of", error[-1]),
     )
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _sorted_out(
-    pairs: list[tuple[str, VersusPlan]], difference: Callable[[VersusPlan], Estimate]
-) -> dict[int, list[str]]:
+def sorted_out(pairs: list[tuple[str, Estimate]]) -> dict[int, list[str]]:
     """Names by the sign of the rival's difference; 0 where its interval holds 0."""
     sides: dict[int, list[str]] = {-1: [], 0: [], 1: []}
-    for name, versus in pairs:
-        interval = difference(versus).interval
+    for name, difference in pairs:
+        interval = difference.interval
         side = 0 if interval is None else int(interval[0] > 0) - int(interval[1] < 0)
         sides[side].append(name)
     return sides
 
 
-def _sentence(start: str, names: list[str]) -> str:
+def sentence(start: str, names: list[str]) -> str:
+    """Return a sentence about names; nothing where there are none."""
     return f"{start} {listing(names)}." if names else ""
 
 
-def _terms(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
+def _terms(simulation: Simulation) -> Table:
     columns = (
         Column(""),
         Column("bound", "significant"),
@@ -197,7 +196,7 @@ def _terms(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
         Row((_TERMS[term.term], term.bound, term.actual.mean, term.ratio))
         for term in simulation.terms
     )
-    return (Table(columns, rows),)
+    return Table(columns, rows)
 
 
 def _worlds(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
@@ -208,7 +207,7 @@ def _worlds(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
         Column("worlds", "significant"),
     )
     rows = tuple(
-        Row((_CONSTANTS[c.constant], c.scenario, c.worlds.mean), "significant")
+        Row((CONSTANTS[c.constant], c.scenario, c.worlds.mean), "significant")
         for c in world.constants
     )
     held = listing([f"{c.inequality} in {c.held} of {c.of}" for c in world.inequalities])

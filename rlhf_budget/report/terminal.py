@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from typing import IO, TYPE_CHECKING
@@ -14,12 +15,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rlhf_budget.report.document import Document
+    from rlhf_budget.report.formats import Answer
     from rlhf_budget.report.layout import Line
 
 UNKNOWN_WIDTH = 120
 """Columns of a pipe or a file, unless COLUMNS says otherwise."""
 NARROWEST = 20
 """Nothing can be read on fewer columns, so a narrower terminal has to wrap."""
+
+
+def table_answer(answer: Answer) -> str:
+    """Write a command's answer to a file, whose width nobody knows."""
+    text = io.StringIO()
+    show(answer.document(), text, width=UNKNOWN_WIDTH)
+    return text.getvalue()
 
 
 def show(document: Document, stream: IO[str], *, width: int | None = None) -> None:

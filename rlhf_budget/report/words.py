@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.report.numbers import integer, money, plain
+from rlhf_budget.scenario.leaves import guesses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,15 +93,6 @@ def leaf(inputs: dict[str, Any], path: str) -> float | None:
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, (int, float)) else None
-
-
-def guesses(scenario: Scenario) -> tuple[str, ...]:
-    """Key paths whose source says that they are guesses."""
-    return tuple(
-        key
-        for key, source in scenario.sources.items()
-        if source.strip().lower().startswith("guess")
-    )
 
 
 def mark(plan: Plan, key: str) -> str:

@@ -7,11 +7,12 @@ rests on.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final, Literal
 
+from rlhf_budget.values import dataclass
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Assumption:
     """A constant that stands in the scenario as a range, and the value that was taken."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from rlhf_budget.values import dataclass
 
 REQUIRED: Final = "required"
 """Default of a key that has to be written."""
@@ -11,7 +12,7 @@ REQUIRED: Final = "required"
 Kind = Literal["number", "whole", "text", "word", "truth", "numbers", "wholes", "mapping"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Key:
     """One key of the scenario file."""
 
@@ -71,3 +72,30 @@ _ALLOWED: Final[dict[str, str]] = {
     "wholes": "a list of distinct whole numbers",
     "mapping": "a mapping of keys to values",
 }
+
+
+def constant(
+    description: str,
+    unit: str = "",
+    *,
+    kind: Kind = "number",
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    default: object = None,
+    unknown: bool = False,
+    forms: str = "",
+) -> Key:
+    """Describe a number that may be uncertain."""
+    return Key(
+        description,
+        unit,
+        kind,
+        at_least=at_least,
+        above=above,
+        below=below,
+        default=default,
+        uncertain=True,
+        unknown=unknown,
+        forms=forms,
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ from rlhf_budget.scenario.reading import Place, Places, place_of, shown
 from rlhf_budget.scenario.samples import decoded, read_bytes
 from rlhf_budget.scenario.written import DEFAULT_NAME, Written, key_of, plain, unknown_keys
 from rlhf_budget.scenario.yaml_source import read_yaml
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

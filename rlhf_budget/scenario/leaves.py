@@ -29,6 +29,15 @@ def _walk(path: str, value: Any) -> Iterator[tuple[str, float]]:
         yield path, float(value)
 
 
+def guesses(scenario: Scenario) -> tuple[str, ...]:
+    """Key paths whose source says that they are guesses."""
+    return tuple(
+        key
+        for key, source in scenario.sources.items()
+        if source.strip().lower().startswith("guess")
+    )
+
+
 def with_leaf(scenario: Scenario, path: str, value: float) -> Scenario:
     """Return a copy with one constant changed, unvalidated: for derivatives at legal values."""
     changed: Scenario = _changed(scenario, path.split("."), value)

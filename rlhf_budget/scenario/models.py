@@ -7,7 +7,7 @@ have passed them. Plain dataclasses, since importing a validation library costs 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rlhf_budget.errors import Problem, ScenarioError
@@ -17,6 +17,7 @@ from rlhf_budget.scenario.overrides import with_values
 from rlhf_budget.scenario.resolve import Resolution, resolve
 from rlhf_budget.scenario.schedule import group_sizes
 from rlhf_budget.scenario.written import plain
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,7 +152,7 @@ class LogRatio(Section):
     """
 
     family: str
-    """Name of the family, as in ``rlhf_budget.bound.tails.FAMILIES``."""
+    """Name of the family, as in ``rlhf_budget.scenario.families``."""
     kl: float | None = None
     """Gaussian: mean of the log-ratio, nats per sequence."""
     std: float | None = None
@@ -254,7 +255,7 @@ class CurrentAllocation(Section):
     """Nats; None stands for the best for the other three."""
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True)
 class Scenario(Section):
     """A scenario with every constant resolved.
 

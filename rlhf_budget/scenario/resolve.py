@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from rlhf_budget.errors import ScenarioError
@@ -16,6 +16,7 @@ from rlhf_budget.scenario.samples import read_samples
 from rlhf_budget.scenario.schedule import group_sizes
 from rlhf_budget.scenario.sections.common import is_mapping
 from rlhf_budget.scenario.written import DEFAULT_NAME
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.errors import Problem

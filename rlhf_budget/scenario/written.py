@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +10,7 @@ from rlhf_budget.errors import Problem
 from rlhf_budget.scenario.keys import CHILDREN
 from rlhf_budget.scenario.reading import Place, Places, place_of, shown
 from rlhf_budget.scenario.suggestions import allowed_keys
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -63,8 +63,10 @@ def test_plan_prints_a_table_and_nothing_else(run: Run) -> None:
     code, out, err = run("plan", "scenario.yaml")
     assert (code, err) == (0, "")
     assert out.startswith("base\n")
-    assert "Proved: no allocation within the budget and the limits is better" in out
+    assert "Proved: nothing else is better." in out
     assert "\x1b" not in out
+    _, explained, _ = run("plan", "scenario.yaml", "--explain")
+    assert "Proved: no allocation within the budget and the limits is better" in explained
 
 
 def test_plan_prints_json_that_matches_the_schema(run: Run) -> None:

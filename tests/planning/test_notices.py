@@ -100,7 +100,7 @@ APPEARANCES: list[tuple[str, dict[str, Any], bool]] = [
         False,
     ),
     ("implausible-kl", {"log_ratio": {"family": "gaussian", "kl": 62177.0}}, True),
-    ("implausible-kl", {"log_ratio": {"family": "gaussian", "kl": 999.0, "std": 1.0}}, False),
+    ("implausible-kl", {"log_ratio": {"family": "gaussian", "kl": 900.0, "std": 1.0}}, False),
     ("implausible-kl", {"log_ratio": {"family": "exponential", "mean": 400.0}}, True),
     (
         "implausible-kl",

@@ -104,6 +104,7 @@ def test_what_does_not_apply_is_not_shown() -> None:
         "What the bound is made of (reward units)",
         "Where the money goes (USD)",
         "Why",
+        "Guarantee of this allocation",
         "Proof",
     ]
     assert [row[0] for row in table(plan, "Allocation")[1:]] == [

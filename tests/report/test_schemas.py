@@ -43,6 +43,8 @@ def objects(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[
     for word in ("items", "additionalProperties"):
         if isinstance(schema.get(word), dict):
             yield from objects(schema[word], f"{path}[]")
+    for option in schema.get("oneOf", ()):
+        yield from objects(option, path)
 
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
@@ -94,9 +96,12 @@ def test_other_answers_hold_what_their_schemas_say_and_no_more() -> None:
         "compare": compare({"one": scenario, "rich": rich, "poor": poor}),
         "check": check(scenario),
         "sweep": sweep(scenario, listed("budget", [1.0, 1e5, -1.0])),
-        "simulate": simulate(scenario, worlds=2, replicates=3),
     }
-    for command, answer in answers.items():
+    studies = [
+        simulate(scenario, study=study, worlds=2, replicates=3)
+        for study in ("training", "evaluation")
+    ]
+    for command, answer in [*answers.items(), *(("simulate", study) for study in studies)]:
         found = written(command, answer.to_dict())
         jsonschema.Draft202012Validator(closed(output_schema(command))).validate(found)
     dumps = str(next((TESTS / "data" / "trainers").glob("*verl*")))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlhf_budget import Allocation, Scenario
 from rlhf_budget.optimum.certified import optimise
-from rlhf_budget.simulation.evaluation.rivals import find_rivals, is_feasible
+from rlhf_budget.simulation.rivals import find_rivals, is_feasible
 
 NAMES = ("prompts-first", "labels-first", "k8", "k16", "thirds")
 

@@ -18,7 +18,8 @@ costs: {prompt: 0.02, rollout: 0.01, label: 0.5}
 reward_model: {coverage: 2.0, error: {scale: 8.0, exponent: 0.8}}
 log_ratio: {family: gaussian, kl: 3.0}
 """
-QUICK = ("--worlds", "2", "--replicates", "10", "--jobs", "1")
+QUICK = ("--study", "evaluation", "--worlds", "2", "--replicates", "10", "--jobs", "1")
+TRAINING = ("--worlds", "2", "--replicates", "2", "--jobs", "1")
 
 
 @pytest.fixture
@@ -97,3 +98,40 @@ def test_interrupted_results_are_printed_and_exit_with_130(file, capsys, monkeyp
     out, err = capsys.readouterr()
     assert json.loads(out)["worlds"] == {"requested": 2, "completed": 1, "replicates": 10}
     assert "Interrupted after 1 of 2 worlds" in err
+
+
+# --- the training study, which is the default ----------------------------------------------------
+
+
+def test_policies_are_trained_by_default(file, capsys):
+    assert run(["simulate", file, *TRAINING, "--format", "json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["study"] == "training"
+    assert printed["worlds"] == {"requested": 2, "completed": 2, "replicates": 2}
+    assert printed["world"]["budget"] < 1000
+    assert printed["allocations"][-1]["name"] == "best-of-grid"
+
+
+def test_csv_of_trainings_has_one_row_per_allocation(file, capsys):
+    assert run(["simulate", file, *TRAINING, "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["name"] for row in rows] == [
+        "plan", "plan-prompt_mean", "plan-bernstein", "prompts-first", "labels-first", "k8", "k16",
+        "thirds", "best-of-grid",
+    ]  # fmt: skip
+    assert float(rows[-1]["regret.mean"]) == 0.0
+    assert float(rows[1]["versus_plan.quality_difference.low"]) < 1
+
+
+@pytest.mark.parametrize("format_", ["table", "markdown"])
+def test_readable_formats_say_how_well_the_plan_trains(format_, file, capsys):
+    assert run(["simulate", file, *TRAINING, "--format", format_]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Training with the plan ends" in out
+    assert "which is what a world can train" in out
+    assert "at twice the plan's" in out
+
+
+def test_a_single_training_is_a_usage_error(file, capsys):
+    assert run(["simulate", file, "--worlds", "1", "--replicates", "1"]) == 2
+    assert "half of them choose what the others judge" in capsys.readouterr().err

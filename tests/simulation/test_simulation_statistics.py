@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rlhf_budget.simulation.evaluation.statistics import clopper_pearson, mean_interval
+from rlhf_budget.simulation.statistics import clopper_pearson, mean_interval
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from rlhf_budget import Scenario, ScenarioError
 from rlhf_budget.bound import terms as bound
 from rlhf_budget.report.data import json_text, with_header
 from rlhf_budget.report.schema import output_schema
-from rlhf_budget.simulation import WorldSpec, simulate
-from rlhf_budget.simulation.evaluation import parallel, study, trials
+from rlhf_budget.simulation import WorldSpec
+from rlhf_budget.simulation.evaluation import study, trials
+from rlhf_budget.simulation.evaluation.study import simulate
 
 TIGHT = WorldSpec(kl_coefficient=0.0, verifiable=True, balanced=True, strengths=(0.0,), named=0)
 """A reward of 0 or 1 with mean ½ for every prompt: nothing is more random."""
@@ -272,7 +273,7 @@ def test_an_interruption_before_the_first_world_is_passed_on(monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parallel, "try_world", interrupt)
+    monkeypatch.setattr(study, "try_world", interrupt)
     with pytest.raises(KeyboardInterrupt):
         simulate(scenario(), worlds=5, replicates=5)
 

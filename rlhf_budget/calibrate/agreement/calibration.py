@@ -250,10 +250,10 @@ def _wilson(mean: float, spread: float, count: int, level: float) -> tuple[float
 
     Shares in [0, 1] with mean A vary at most as A(1 − A), so each counts for one vote or more.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     size = max(count, mean * (1 - mean) / spread * count) if spread > 0 else count
-    z = float(norm.ppf((1 + level) / 2))
+    z = float(ndtri((1 + level) / 2))
     centre = (mean + z**2 / (2 * size)) / (1 + z**2 / size)
     reach = z / (1 + z**2 / size) * math.sqrt(mean * (1 - mean) / size + z**2 / (4 * size**2))
     return max(0.0, centre - reach), min(1.0, centre + reach)

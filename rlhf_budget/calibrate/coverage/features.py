@@ -124,6 +124,19 @@ def feature_coverage(
     )
 
 
+def feature_coverage_value(training: ArrayLike, current: ArrayLike) -> float:
+    """Return the value of :func:`feature_coverage` alone, without its interval.
+
+    Parameters
+    ----------
+    training, current
+        As there.
+    """
+    problem = _Moments.of(_features(training, "training"), _features(current, "current"))
+    value = problem.coverage(problem.default_ridge())
+    return 1.0 if value is None else value
+
+
 def _features(values: ArrayLike, name: str) -> Array:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2 or 0 in array.shape:

@@ -19,6 +19,8 @@ from rlhf_budget.calibrate.logs.sql import (
     file_table,
     normalised,
     quoted,
+    stored_columns,
+    typed_json_table,
 )
 from rlhf_budget.errors import CalibrationError, FileAccessError, MissingExtraError
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 EngineName = Literal["duckdb", "spark"]
 
-MEMORY_LIMIT = "500MB"
+MEMORY_LIMIT = "400MB"
 """What DuckDB may hold before it writes to disk."""
 
 
@@ -119,43 +121,82 @@ class DuckDBEngine:
     def columns(self, logs: Sequence[LogFile]) -> dict[str, str]:
         """Return the names and types of the columns of parquet files."""
         with _duckdb_errors(logs):
-            rows = self._connection.execute(
-                f"DESCRIBE SELECT * FROM {_table('parquet', logs)}"
-            ).fetchall()
+            described = f"DESCRIBE SELECT * FROM {_table('parquet', logs)}"
+            rows = self._connection.execute(described).fetchall()
         return {name: kind for name, kind, *_ in rows if name != "file_name"}
 
     def read(self, logs: Sequence[LogFile], layout: Layout) -> nw.LazyFrame[Any]:
         """Return the rows of all files in the columns that the aggregates read."""
         import narwhals as nw
 
-        selects = [
-            self._select(kind, group, layout, evaluation=evaluation)
-            for (kind, evaluation), group in _by_source(logs).items()
-        ]
-        query = " UNION ALL BY NAME ".join(selects)
-        columnar = all(log.format == "parquet" for log in logs)
-        what = "VIEW" if columnar else "TABLE"
-        # Parsing keeps a few buffers as long as the longest record, whatever the number of rows.
-        with _duckdb_errors(logs):
-            self._connection.execute(f"CREATE {what} rollouts AS {query}")
+        if all(log.format == "parquet" for log in logs):
+            with _duckdb_errors(logs):
+                query = self._query(logs, layout, sound=True)
+                self._connection.execute(f"CREATE TEMP VIEW rollouts AS {query}")
+        else:
+            self._parse(logs, layout)
         self._limit_memory(MEMORY_LIMIT)
         return nw.from_native(self._connection.table("rollouts")).lazy()
 
+    def _parse(self, logs: Sequence[LogFile], layout: Layout) -> None:
+        """Parse texts once; first as if no record were broken, which takes half the time."""
+        import duckdb
+
+        stored, constant = stored_columns(layout)
+        broken = "SELECT 1 FROM parsed WHERE reason = 'malformed-row' LIMIT 1"
+        self._limit_memory(MEMORY_LIMIT)
+        for sound in (True, False):
+            if not sound:
+                # Parsing keeps buffers as long as the longest record, however many rows there are.
+                self._limit_memory(self._generous_limit)
+            query = self._query(logs, layout, sound=sound)
+            table = f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT {stored} FROM ({query})"
+            try:
+                self._connection.execute(table)
+                if sound and self._connection.execute(broken).fetchall():
+                    continue
+                break
+            except duckdb.Error:
+                if not sound:
+                    with _duckdb_errors(logs):
+                        raise
+        self._connection.execute(f"CREATE TEMP VIEW rollouts AS SELECT *{constant} FROM parsed")
+
+    def _query(self, logs: Sequence[LogFile], layout: Layout, *, sound: bool) -> str:
+        return " UNION ALL BY NAME ".join(
+            self._select(kind, group, layout, evaluation=evaluation, sound=sound)
+            for (kind, evaluation), group in _by_source(logs).items()
+        )
+
     def _select(
-        self, kind: Format, logs: Sequence[LogFile], layout: Layout, *, evaluation: bool
+        self,
+        kind: Format,
+        logs: Sequence[LogFile],
+        layout: Layout,
+        *,
+        evaluation: bool,
+        sound: bool,
     ) -> str:
         dialect = DuckDBDialect()
         if kind == "parquet":
             source = f"(SELECT *, false AS malformed FROM {_table(kind, logs)})"
             return normalised(layout, dialect, self.columns(logs), source, evaluation=evaluation)
         if kind == "csv":
-            table = _table(kind, logs)
+            table = _table(kind, logs, sound=sound)
             with _duckdb_errors(logs):
                 rows = self._connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
             types = {name: "VARCHAR" for name, *_ in rows if name != "file_name"}
             source = f"(SELECT *, false AS malformed FROM {table})"
             return normalised(layout, dialect, types, source, evaluation=evaluation)
         fields = _once_per_column(layout.fields())
+        types = {field_column(field): "VARCHAR" for field in fields}
+        if sound and kind == "jsonl" and not any(field.inner for field in fields):
+            columns = [dialect.identifier(field_column(field)) for field in fields]
+            listed = ", ".join(f"{column}: 'VARCHAR'" for column in columns)
+            nothing = " AND ".join(f"{column} IS NULL" for column in columns)
+            table = typed_json_table([log.path for log in logs], listed)
+            source = f"(SELECT *, {nothing} AS malformed, filename AS file_name FROM {table})"
+            return normalised(layout, dialect, types, source, evaluation=evaluation)
         paths = ", ".join(dialect.json_path(field) for field in fields)
         named = "".join(
             f", found[{index + 1}] AS {dialect.identifier(field_column(field))}"
@@ -165,7 +206,6 @@ class DuckDBEngine:
             SELECT json IS NULL OR json_type(json) <> 'OBJECT' AS malformed, file_name,
                    json_extract_string(json, [{paths}]) AS found
             FROM {_table(kind, logs)}))"""
-        types = {field_column(field): "VARCHAR" for field in fields}
         return normalised(layout, dialect, types, source, evaluation=evaluation)
 
     def fetch(self, frame: nw.LazyFrame[Any]) -> list[dict[str, Any]]:
@@ -178,7 +218,8 @@ class DuckDBEngine:
 
         self._kept += 1
         name = f"kept_{self._kept}"
-        self._run(lambda: frame.to_native().create(name))
+        query = f"CREATE TEMP TABLE {name} AS {frame.to_native().sql_query()}"
+        self._run(lambda: self._connection.execute(query))
         return nw.from_native(self._connection.table(name)).lazy()
 
     def _limit_memory(self, limit: str) -> None:
@@ -214,8 +255,8 @@ def _duckdb_errors(logs: Sequence[LogFile]) -> Iterator[None]:
         raise FileAccessError(f"{where}the logs cannot be read: {first_line}") from error
 
 
-def _table(kind: Format, logs: Sequence[LogFile]) -> str:
-    return file_table(kind, [log.path for log in logs])
+def _table(kind: Format, logs: Sequence[LogFile], *, sound: bool = False) -> str:
+    return file_table(kind, [log.path for log in logs], sound=sound)
 
 
 def _once_per_column(fields: Sequence[Field]) -> list[Field]:

@@ -124,7 +124,7 @@ def group_shares(
     level
         Level of the intervals.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     def mean_and_correlation(sums: Sums) -> Sums:
         groups, variance, mean, mean_squared, variance_over_size = sums
@@ -135,7 +135,7 @@ def group_shares(
 
     values, covariance = linearise(moments, mean_and_correlation)
     mean, correlation = float(values[0]), float(np.clip(values[1], 0.0, 1.0))
-    reach = float(norm.ppf((1 + level) / 2))
+    reach = float(ndtri((1 + level) / 2))
     return tuple(_one_size(mean, correlation, covariance, K, reach) for K in sizes)
 
 

@@ -191,9 +191,9 @@ def _magnitude_effect(moments: Moments, histogram: LogHistogram, square: float) 
 def _field_estimates(
     fit: TailFit, status: Status, problem: str | None, samples: int, evidence: Evidence
 ) -> tuple[Estimate, ...]:
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    reach = float(norm.ppf((1 + evidence.level) / 2))
+    reach = float(ndtri((1 + evidence.level) / 2))
     found = []
     for (field, value), error in zip(fit.parameters, fit.standard_errors, strict=True):
         if field == "kl":

@@ -65,11 +65,11 @@ class TailSummary(Record):
         Wilson's interval with the sample size divided by the design effect (Korn and Graubard
         1998), which is measured at three quantiles and interpolated between them.
         """
-        from scipy.stats import norm
+        from scipy.special import ndtri
 
         share = self.survival(t)
         size = self.histogram.samples / self._design_effect(share)
-        z = float(norm.ppf((1 + self.level) / 2))
+        z = float(ndtri((1 + self.level) / 2))
         middle = (share + z * z / (2 * size)) / (1 + z * z / size)
         reach = (
             math.sqrt(share * (1 - share) / size + (z / (2 * size)) ** 2) * z / (1 + z * z / size)

@@ -103,11 +103,11 @@ def scaled_chi_square(value: float, error: float, level: float) -> Interval:
     """Return the interval of a positive quantity whose estimate is about ``value·χ²_ν/ν``."""
     if value <= 0 or error <= 0:
         return (value, value)
-    from scipy.stats import chi2
+    from scipy.special import chdtri
 
     freedom = _freedom(value, error)
     tail = (1 - level) / 2
-    high_quantile, low_quantile = (float(chi2.ppf(share, freedom)) for share in (1 - tail, tail))
+    high_quantile, low_quantile = (float(chdtri(freedom, above)) for above in (tail, 1 - tail))
     high = value * freedom / low_quantile if low_quantile > 0 else math.inf
     return (value * freedom / high_quantile, high)
 
@@ -154,11 +154,11 @@ def _correlation(
     gradient = np.array([size, -size, 1 - ratio]) / (noise * whole**2)
     error = math.sqrt(max(float(gradient @ covariance @ gradient), 0.0))
     log_error = error * whole**2 / (size * ratio)
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     matched = 2 * total**2 / covariance[0, 0] if covariance[0, 0] > 0 else math.inf
     widening = math.sqrt(1 + _CAUTION / matched)
-    reach = float(t.ppf((1 + level) / 2, max(matched, 1.0))) * log_error * widening
+    reach = float(stdtrit(max(matched, 1.0), (1 + level) / 2)) * log_error * widening
 
     def of_ratio(moved: float) -> float:
         return max(0.0, (moved - 1) / (moved - 1 + size))

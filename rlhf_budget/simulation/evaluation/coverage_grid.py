@@ -15,9 +15,9 @@ import numpy as np
 from rlhf_budget.bound.terms import Allocation
 from rlhf_budget.scenario.models import BoundSettings
 from rlhf_budget.simulation.evaluation import checkpoints, trials
-from rlhf_budget.simulation.evaluation.statistics import clopper_pearson
 from rlhf_budget.simulation.evaluation.study import own_confidence
 from rlhf_budget.simulation.evaluation.world import WorldSpec, build_world
+from rlhf_budget.simulation.statistics import clopper_pearson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

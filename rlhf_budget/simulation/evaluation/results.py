@@ -12,24 +12,13 @@ if TYPE_CHECKING:
     from rlhf_budget.optimum.money import Cost
     from rlhf_budget.planning.results import Notice
     from rlhf_budget.scenario import units
-    from rlhf_budget.simulation.evaluation.statistics import Estimate
     from rlhf_budget.simulation.evaluation.trials import PolicyKind
     from rlhf_budget.simulation.evaluation.world import Behaviour, WorldSpec
+    from rlhf_budget.simulation.results import Wins, WorldConstant, Worlds
+    from rlhf_budget.simulation.statistics import Estimate
 
 
 TermName = Literal["sampling", "reward_shift", "kl_clipping"]
-
-
-@dataclass(frozen=True, slots=True)
-class WorldConstant(Record):
-    """A constant of the bound: what the scenario says and what the worlds have."""
-
-    constant: str
-    """Which one."""
-    scenario: units.OwnUnit | None
-    """The scenario's value; None where it gives none."""
-    worlds: Estimate
-    """The worlds' own, at the plan's allocation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +95,6 @@ class WorldSummary(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Worlds(Record):
-    """How much was tried."""
-
-    requested: units.Positive
-    """Worlds asked for."""
-    completed: units.Positive
-    """Worlds tried; fewer after an interruption."""
-    replicates: units.Positive
-    """Estimates in each."""
-
-
-@dataclass(frozen=True, slots=True)
 class WorstWorld(Record):
     """Where the bound held least often."""
 
@@ -162,20 +139,6 @@ class TermCheck(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Wins(Record):
-    """Worlds in which the plan ships strictly better than a rival."""
-
-    worlds: units.Count
-    """Worlds won by the plan."""
-    of: units.Positive
-    """Worlds; ties are not wins."""
-    share: units.Share
-    """``worlds/of``."""
-    interval: tuple[units.Share, units.Share]
-    """Clopper–Pearson, 95 %."""
-
-
-@dataclass(frozen=True, slots=True)
 class VersusPlan(Record):
     """A rival less the plan, paired by world."""
 
@@ -212,6 +175,8 @@ class TriedAllocation(Record):
 class Simulation(Result):
     """A scenario's plan and its rivals, tried in worlds where the true error is known."""
 
+    json_names: ClassVar = ("study", "...")
+
     scenario: str
     """Its name."""
     currency: str
@@ -234,6 +199,11 @@ class Simulation(Result):
     """The plan first, then its rivals."""
     warnings: tuple[Notice, ...] = field(metadata=NOT_IN_JSON)
     """What is doubtful, each with what to do."""
+
+    @property
+    def study(self) -> Literal["evaluation"]:
+        """Which study this is."""
+        return "evaluation"
 
     @property
     def interrupted(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from rlhf_budget.bound.terms import confidence, evaluate, policy_complexity, scenario_tail
@@ -9,7 +10,6 @@ from rlhf_budget.errors import Problem, ScenarioError
 from rlhf_budget.optimum.certified import optimise
 from rlhf_budget.optimum.problems import prepare
 from rlhf_budget.planning.results import Notice
-from rlhf_budget.simulation.evaluation.parallel import try_worlds
 from rlhf_budget.simulation.evaluation.results import (
     InequalityCheck,
     Simulation,
@@ -18,24 +18,27 @@ from rlhf_budget.simulation.evaluation.results import (
     TriedAllocation,
     Validity,
     VersusPlan,
-    Wins,
-    WorldConstant,
-    Worlds,
     WorldSummary,
     WorstWorld,
 )
-from rlhf_budget.simulation.evaluation.rivals import find_rivals, is_feasible
-from rlhf_budget.simulation.evaluation.statistics import clopper_pearson, mean_interval
-from rlhf_budget.simulation.evaluation.trials import Entry, Protocol, Terms
+from rlhf_budget.simulation.evaluation.trials import Entry, Protocol, Terms, try_world
 from rlhf_budget.simulation.evaluation.world import WorldSpec, path_strengths
+from rlhf_budget.simulation.parallel import try_worlds
+from rlhf_budget.simulation.results import WorldConstant, Worlds, count_wins
+from rlhf_budget.simulation.rivals import (
+    find_rivals,
+    left_out_notices,
+    not_the_same_money,
+)
+from rlhf_budget.simulation.statistics import clopper_pearson, mean_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rlhf_budget.bound.terms import Allocation
     from rlhf_budget.scenario.models import BoundSettings, Scenario
-    from rlhf_budget.simulation.evaluation.statistics import Estimate
     from rlhf_budget.simulation.evaluation.trials import Outcome, WorldRecord
+    from rlhf_budget.simulation.statistics import Estimate
 
 Constants = Literal["true", "scenario"]
 
@@ -104,8 +107,7 @@ def simulate(
     )
     protocol = protocol_for(scenario, world or world_for(scenario), replicates)
     records = try_worlds(
-        protocol,
-        entries,
+        partial(try_world, protocol, entries),
         worlds=worlds,
         seed=seed,
         jobs=jobs,
@@ -118,8 +120,8 @@ def simulate(
     validity = judge_validity(numbers, plans, protocol)
     notices = [
         *_violated(validity, constants),
-        *_left_out(left_out),
-        *_not_the_same_money(scenario, allocations),
+        *left_out_notices(left_out),
+        *not_the_same_money(scenario, allocations),
     ]
     return Simulation(
         scenario=scenario.name,
@@ -285,12 +287,10 @@ def _tried(
 
 def _versus(outcomes: list[Outcome], plans: list[Outcome]) -> VersusPlan:
     pairs = list(zip(outcomes, plans, strict=True))
-    won = sum(plan.quality > rival.quality for rival, plan in pairs)
-    wins = Wins(won, len(pairs), won / len(pairs), clopper_pearson(won, len(pairs)))
     return VersusPlan(
         error_difference=mean_interval([rival.error - plan.error for rival, plan in pairs]),
         quality_difference=mean_interval([rival.quality - plan.quality for rival, plan in pairs]),
-        plan_wins=wins,
+        plan_wins=count_wins(plan.quality > rival.quality for rival, plan in pairs),
     )
 
 
@@ -341,26 +341,3 @@ def _violated(validity: Validity, constants: Constants) -> list[Notice]:
         f"{validity.promised:.6g} was promised; {reason}."
     )
     return [Notice("bound-violated", message)]
-
-
-def _left_out(names: tuple[str, ...]) -> list[Notice]:
-    if not names:
-        return []
-    message = (
-        f"Not tried, because budget and limits do not allow them: {', '.join(names)}. "
-        "Widen limits.rollouts_per_prompt to compare with them."
-    )
-    return [Notice("rivals-left-out", message)]
-
-
-def _not_the_same_money(
-    scenario: Scenario, allocations: list[tuple[str, Allocation]]
-) -> list[Notice]:
-    unfair = [name for name, allocation in allocations if not is_feasible(scenario, allocation)]
-    if not unfair:
-        return []
-    message = (
-        f"{', '.join(unfair)} breaks the budget or the limits of the scenario, so its comparison "
-        "with the plan is not for the same money. Raise the budget to its cost to compare fairly."
-    )
-    return [Notice("current-not-feasible", message)]

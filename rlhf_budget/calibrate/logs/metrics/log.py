@@ -189,9 +189,9 @@ def _per_sequence(record: Mapping[str, float], key: KlKey, tokens: float | None)
 
 def _median_interval(values: list[float], level: float) -> tuple[float, float]:
     """Order statistics around the median (binomial); the whole range for few steps."""
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     ordered = sorted(values)
-    rank = int(binom.ppf((1 - level) / 2, len(ordered), 0.5))
-    rank = max(rank, 1)
+    below = bdtr(range(len(ordered)), len(ordered), 0.5)  # P(at most k values below the median)
+    rank = max(1, int((below < (1 - level) / 2).sum()))
     return ordered[rank - 1], ordered[len(ordered) - rank]

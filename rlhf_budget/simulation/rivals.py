@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from rlhf_budget.bound.terms import Allocation
 from rlhf_budget.optimum.problems import prepare
+from rlhf_budget.planning.results import Notice
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rlhf_budget.optimum.problems import Case
     from rlhf_budget.scenario.models import Scenario
 
@@ -83,6 +86,31 @@ def is_feasible(scenario: Scenario, allocation: Allocation) -> bool:
         and case.labels[0] <= m <= case.labels[1]
         and (clip is None or limits.min <= clip <= (clip if limits.max is None else limits.max))
     )
+
+
+def left_out_notices(names: tuple[str, ...]) -> list[Notice]:
+    """Warn of rules of thumb that budget and limits do not allow."""
+    if not names:
+        return []
+    message = (
+        f"Not tried, because budget and limits do not allow them: {', '.join(names)}. "
+        "Widen limits.rollouts_per_prompt to compare with them."
+    )
+    return [Notice("rivals-left-out", message)]
+
+
+def not_the_same_money(
+    scenario: Scenario, allocations: Sequence[tuple[str, Allocation]]
+) -> list[Notice]:
+    """Warn of allocations that cost more than there is, or break a limit."""
+    unfair = [name for name, allocation in allocations if not is_feasible(scenario, allocation)]
+    if not unfair:
+        return []
+    message = (
+        f"{', '.join(unfair)} breaks the budget or the limits of the scenario, so its comparison "
+        "with the plan is not for the same money. Raise the budget to its cost to compare fairly."
+    )
+    return [Notice("current-not-feasible", message)]
 
 
 def _clipped_at_best(case: Case, decisions: Decisions) -> Allocation:

@@ -4,37 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from rlhf_budget.errors import RlhfBudgetError
-from rlhf_budget.simulation.evaluation.trials import try_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from concurrent.futures import Future
 
-    from rlhf_budget.simulation.evaluation.trials import Entry, Protocol, WorldRecord
+Record = TypeVar("Record")
 
 
 def try_worlds(
-    protocol: Protocol,
-    entries: tuple[Entry, ...],
+    try_world: Callable[[np.random.SeedSequence], Record],
     *,
     worlds: int,
     seed: int,
     jobs: int,
     on_world: Callable[[int], None],
-) -> dict[int, WorldRecord]:
+) -> dict[int, Record]:
     """Try every world; an interruption keeps those that are done.
 
     Parameters
     ----------
-    protocol
-        What is the same in every world.
-    entries
-        The allocations.
+    try_world
+        Tries the world of a seed. It must be picklable: a function of a module, or a ``partial``.
     worlds
         How many worlds.
     seed
@@ -51,10 +47,8 @@ def try_worlds(
     """
     seeds = np.random.SeedSequence(seed).spawn(worlds)
     jobs = min(jobs, worlds)
-    source = (
-        _here(protocol, entries, seeds) if jobs == 1 else _apart(protocol, entries, seeds, jobs)
-    )
-    records: dict[int, WorldRecord] = {}
+    source = _here(try_world, seeds) if jobs == 1 else _apart(try_world, seeds, jobs)
+    records: dict[int, Record] = {}
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(source):
         for index, record in source:
             records[index] = record
@@ -63,18 +57,17 @@ def try_worlds(
 
 
 def _here(
-    protocol: Protocol, entries: tuple[Entry, ...], seeds: list[np.random.SeedSequence]
-) -> Generator[tuple[int, WorldRecord]]:
+    try_world: Callable[[np.random.SeedSequence], Record], seeds: list[np.random.SeedSequence]
+) -> Generator[tuple[int, Record]]:
     for index, seed in enumerate(seeds):
-        yield index, try_world(protocol, entries, seed)
+        yield index, try_world(seed)
 
 
 def _apart(
-    protocol: Protocol,
-    entries: tuple[Entry, ...],
+    try_world: Callable[[np.random.SeedSequence], Record],
     seeds: list[np.random.SeedSequence],
     jobs: int,
-) -> Generator[tuple[int, WorldRecord]]:
+) -> Generator[tuple[int, Record]]:
     import multiprocessing  # noqa: PLC0415 - start-up time
     from concurrent.futures import ProcessPoolExecutor, as_completed  # noqa: PLC0415 - the same
     from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415 - the same
@@ -84,9 +77,8 @@ def _apart(
     executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts)
     try:
         with _interrupts_held():
-            places: dict[Future[WorldRecord], int] = {
-                executor.submit(try_world, protocol, entries, seed): index
-                for index, seed in enumerate(seeds)
+            places: dict[Future[Record], int] = {
+                executor.submit(try_world, seed): index for index, seed in enumerate(seeds)
             }
         for future in as_completed(places):
             yield places.pop(future), future.result()

@@ -1,0 +1,1 @@
+"""Worlds in which each allocation trains a policy, whose true objective is known exactly."""

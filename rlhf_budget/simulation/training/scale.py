@@ -1,0 +1,125 @@
+"""Grid and scale: the scenario's money shrunk to what a world can train, and ways to spend it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rlhf_budget.bound.terms import rollout_choices
+from rlhf_budget.optimum.problems import prepare
+
+if TYPE_CHECKING:
+    from rlhf_budget.optimum.problems import Case
+    from rlhf_budget.scenario.models import Scenario
+
+    Decisions = tuple[int, int, int]
+
+TYPICAL_ROLLOUTS = 2000
+"""Rollouts that half of a world's money is meant to buy, where labels are bought too."""
+TYPICAL_LABELS = 200
+"""Labels that the other half is meant to buy; prices decide which of the two gives way."""
+ROLLOUT_LIMITS = (500, 6000)
+"""Least and most rollouts that half of a world's money buys."""
+USUAL_GROUP = 4
+GROUP_SIZES = (1, 2, 4, 8, 16, 32, 64)
+"""K of the grid, where the limits allow them."""
+MOST_GROUPS = 6
+LABEL_TWENTIETHS = (1, 3, 6, 10, 14, 17)
+"""Shares of the money for labels in the grid, in twentieths."""
+
+
+def world_scale(scenario: Scenario) -> float:
+    """Return what money, pools and limits are multiplied by in a world.
+
+    Half of the money buys rollouts in groups of four (or the nearest K that the limits allow), the
+    other half labels. The scale is such that the product of the two counts is that of
+    ``TYPICAL_ROLLOUTS`` and ``TYPICAL_LABELS``, and the rollouts are within ``ROLLOUT_LIMITS``.
+    Where no labels are bought, all the money buys twice the typical rollouts.
+
+    Parameters
+    ----------
+    scenario
+        With a budget.
+    """
+    prompts, K, labels = halves(scenario)
+    rollouts = max(1, prompts) * K
+    if not labels:
+        return 2 * TYPICAL_ROLLOUTS / rollouts
+    wanted = math.sqrt(TYPICAL_ROLLOUTS * TYPICAL_LABELS / (rollouts * labels))
+    least, most = ROLLOUT_LIMITS
+    return min(max(wanted, least / rollouts), most / rollouts)
+
+
+def halves(scenario: Scenario) -> Decisions:
+    """Return the prompts that half of the money buys, the usual K, the labels of the other half.
+
+    All the money goes to prompts where no labels can be bought. K is four, or the nearest that the
+    limits allow.
+    """
+    case = prepare(scenario, dominated=True)
+    prices = case.prices
+    K = min(case.rollouts, key=lambda each: abs(math.log(each / USUAL_GROUP)))
+    free = (prices.budget or 0) - prices.fixed
+    if case.constants.label_kind == "none":
+        return max(1, prices.prompts_affordable(K, 0, case.prompts[1])), K, 0
+    half = prices._replace(budget=prices.fixed + free // 2)
+    least, most = case.labels
+    labels = free // 2 // prices.label if prices.label else most
+    return max(1, half.prompts_affordable(K, 0, case.prompts[1])), K, max(least, min(most, labels))
+
+
+def scaled(scenario: Scenario, scale: float) -> dict[str, Any]:
+    """Return the keys of a scenario that a world changes: money, pools and limits on counts.
+
+    Prices, K, the clip threshold and every constant stay.
+    """
+    values: dict[str, Any] = {"budget": (scenario.budget or 0.0) * scale}
+    if scenario.costs.fixed:
+        values["costs.fixed"] = scenario.costs.fixed * scale
+    if scenario.costs.prompt.existing:
+        values["costs.prompt.existing"] = round(scenario.costs.prompt.existing * scale)
+    for name in ("prompts", "labels"):
+        limits = getattr(scenario.limits, name)
+        least = max(round(limits.min * scale), 1 if name == "prompts" else 0)
+        most = None if limits.max is None else max(round(limits.max * scale), least)
+        values[f"limits.{name}"] = {"min": least} | ({} if most is None else {"max": most})
+    if scenario.reward_model != "verifiable" and scenario.reward_model.existing_labels:
+        existing = round(scenario.reward_model.existing_labels * scale)
+        values["reward_model.existing_labels"] = existing
+    if scenario.current is not None:
+        values["current.prompts"] = max(1, round(scenario.current.prompts * scale))
+        values["current.labels"] = round(scenario.current.labels * scale)
+    return values
+
+
+def grid(scenario: Scenario) -> tuple[Decisions, ...]:
+    """Spend all the money in many ways: K of ``GROUP_SIZES`` × shares for labels."""
+    case = prepare(scenario, dominated=True)
+    allowed = rollout_choices(scenario.limits)
+    sizes = [K for K in GROUP_SIZES if K in case.rollouts] or list(case.rollouts)
+    if scenario.limits.rollouts_per_prompt.choices is not None:
+        sizes = list(allowed)
+    cells = dict.fromkeys(
+        cell
+        for m in _label_counts(case)
+        for K in sizes[:MOST_GROUPS]
+        if (cell := _filled(case, K, m)) is not None
+    )
+    return tuple(cells)
+
+
+def _label_counts(case: Case) -> list[int]:
+    if case.constants.label_kind == "none":
+        return [case.labels[0]]
+    free, price = (case.prices.budget or 0) - case.prices.fixed, case.prices.label
+    least, most = case.labels
+    counts = [
+        max(least, min(most, free * share // 20 // price if price else most))
+        for share in LABEL_TWENTIETHS
+    ]
+    return list(dict.fromkeys(counts))
+
+
+def _filled(case: Case, K: int, m: int) -> Decisions | None:
+    n = case.prices.prompts_affordable(K, m, case.prompts[1])
+    return None if n < case.prompts[0] else (n, K, m)

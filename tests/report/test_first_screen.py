@@ -1,0 +1,61 @@
+"""The first screen: 24 lines of 80 columns that hold all that a decision needs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from report_helpers import check_snapshot, make_bare_plan, make_plan, make_target_plan
+
+from rlhf_budget import Plan, load_scenario, plan
+from rlhf_budget.planning.advice import advise
+from rlhf_budget.report.first_screen import first_screen, rounded
+from rlhf_budget.report.terminal import show
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "configs").glob("*.yaml"))
+
+
+def shown(found: Plan) -> str:
+    text = io.StringIO()
+    show(first_screen(found, advise(found)), text, width=80)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_fits(path: Path) -> None:
+    lines = shown(plan(load_scenario(path))).splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_it_is_as_kept() -> None:
+    path = next(path for path in EXAMPLES if path.stem == "helpful-assistant")
+    check_snapshot("first-screen-80.txt", shown(plan(load_scenario(path))))
+
+
+def test_other_kinds_of_plan() -> None:
+    bare, target = shown(make_bare_plan()), shown(make_target_plan())
+    assert "label" not in bare
+    assert "clip" not in bare
+    assert "24,844 USD is the least for a bound of 0.3866" in target
+
+
+def test_an_unproved_plan_never_claims_a_proof() -> None:
+    text = shown(make_plan(status="not_proved"))
+    assert text.splitlines()[1].startswith("Not proved to be the best")
+    assert "nothing else is better" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "down", "up"),
+    [
+        (999, 999, 999),
+        (54624, 54600, 54700),
+        (54600, 54600, 54600),
+        (10**12 + 1, 10**12, 10**12 + 10**10),
+    ],
+)
+def test_counts_are_rounded_to_three_digits(value: int, down: int, up: int) -> None:
+    assert rounded(value, -1) == down
+    assert rounded(value, 1) == up
