@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rlhf_budget.errors import Problem, RlhfBudgetError, ScenarioError
+from rlhf_budget.bound.terms import Allocation, evaluate
+from rlhf_budget.errors import Problem, ProofError, RlhfBudgetError, ScenarioError
 from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimise, optimise_many
+from rlhf_budget.optimum.money import prices_of
 from rlhf_budget.optimum.near_optimal import near_optimal
+from rlhf_budget.optimum.results import Certificate
 from rlhf_budget.planning.binding import binding
 from rlhf_budget.planning.insight import (
     alternatives,
@@ -85,6 +88,60 @@ def plan_many(
     outcomes = iter(optimise_many(funded, tolerance=tolerance))
     return tuple(
         _missing_budget() if scenario.budget is None else next(outcomes) for scenario in scenarios
+    )
+
+
+def plan_of_proof(scenario: Scenario, file: str, *, tolerance: float = TOLERANCE) -> Plan:
+    """Take the plan of a proof that still holds for a scenario: nothing is searched.
+
+    What another search would tell of its surroundings is left empty.
+
+    Raises
+    ------
+    ProofError
+        Where the proof fails, or is of another scenario.
+    FileAccessError
+        Where it cannot be read.
+    MissingExtraError
+        Without python-flint.
+    """
+    from rlhf_budget.optimum.proof.certificate import scenario_text  # noqa: PLC0415 - seldom used
+    from rlhf_budget.optimum.proof.files import differing_keys, verified  # noqa: PLC0415
+    from rlhf_budget.optimum.proof.reading import exact_scenario  # noqa: PLC0415
+
+    proof = verified(file, tolerance=tolerance)
+    different = differing_keys(exact_scenario(scenario_text(scenario)), proof.scenario)
+    if different:
+        raise ProofError(f"{file} is the proof of another scenario: {', '.join(different)} differ")
+    τ = None if proof.clip_threshold is None else float(proof.clip_threshold)
+    allocation = Allocation(proof.prompts, proof.rollouts_per_prompt, proof.labels, τ)
+    gap = proof.relative_gap
+    optimum = Optimum(
+        scenario=scenario,
+        status="optimal",
+        allocation=allocation,
+        bound=evaluate(scenario, allocation),
+        cost=prices_of(scenario).cost(*proof[2:5]),
+        certificate=Certificate(float(proof.lower_bound), gap, gap <= tolerance, len(proof.boxes)),
+        target=None,
+    )
+    return Plan(
+        scenario=scenario,
+        status=optimum.status,
+        allocation=allocation,
+        bound=optimum.bound,
+        cost=optimum.cost,
+        certificate=optimum.certificate,
+        closed_form=closed_form(optimum),
+        alternatives=(),
+        binding=(),
+        marginal=None,
+        near_optimal=None,
+        sensitivity=(),
+        assumed=(),
+        current=current(optimum),
+        target=None,
+        warnings=notices(optimum),
     )
 
 
