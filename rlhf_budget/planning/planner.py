@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rlhf_budget.bound.terms import Allocation, evaluate
@@ -125,24 +126,7 @@ def plan_of_proof(scenario: Scenario, file: str, *, tolerance: float = TOLERANCE
         certificate=Certificate(float(proof.lower_bound), gap, gap <= tolerance, len(proof.boxes)),
         target=None,
     )
-    return Plan(
-        scenario=scenario,
-        status=optimum.status,
-        allocation=allocation,
-        bound=optimum.bound,
-        cost=optimum.cost,
-        certificate=optimum.certificate,
-        closed_form=closed_form(optimum),
-        alternatives=(),
-        binding=(),
-        marginal=None,
-        near_optimal=None,
-        sensitivity=(),
-        assumed=(),
-        current=current(optimum),
-        target=None,
-        warnings=notices(optimum),
-    )
+    return _evaluated(optimum)
 
 
 def _require_finite(target_bound: float) -> None:
@@ -158,6 +142,19 @@ def _missing_budget() -> ScenarioError:
 
 def _surround(optimum: Optimum, tolerance: float) -> Plan:
     slope = marginal(optimum)
+    return replace(
+        _evaluated(optimum),
+        alternatives=alternatives(optimum, tolerance),
+        binding=binding(optimum, tolerance),
+        marginal=slope,
+        near_optimal=near_optimal(optimum) if optimum.target is None else None,
+        sensitivity=sensitivity(optimum, slope.bound_per_currency),
+        assumed=assumed(optimum, tolerance),
+    )
+
+
+def _evaluated(optimum: Optimum) -> Plan:
+    """A plan with all that needs no further search."""
     return Plan(
         scenario=optimum.scenario,
         status=optimum.status,
@@ -169,12 +166,12 @@ def _surround(optimum: Optimum, tolerance: float) -> Plan:
         guarantees=guarantees(optimum),
         groups=group_share(optimum),
         schedule=schedule(optimum),
-        alternatives=alternatives(optimum, tolerance),
-        binding=binding(optimum, tolerance),
-        marginal=slope,
-        near_optimal=near_optimal(optimum) if optimum.target is None else None,
-        sensitivity=sensitivity(optimum, slope.bound_per_currency),
-        assumed=assumed(optimum, tolerance),
+        alternatives=(),
+        binding=(),
+        marginal=None,
+        near_optimal=None,
+        sensitivity=(),
+        assumed=(),
         current=current(optimum),
         target=optimum.target,
         warnings=notices(optimum),

@@ -110,6 +110,43 @@ def test_every_tail_under_every_inequality(log_ratio: dict[str, Any], concentrat
     assert proof.relative_gap <= 1e-12
 
 
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "one epoch": {"rollouts_per_prompt": {"max": 20}},
+    "group sizes": {"group_size": {"choices": [4, 8]}, "rollouts_per_prompt": {"max": 40}},
+    "epochs": {"group_size": {"min": 2, "max": 6}, "epochs": {"max": 3}},
+}
+
+
+@pytest.mark.parametrize("limits", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("correlation", [0.0, 0.3])
+@pytest.mark.parametrize("concentration", ["hoeffding", "prompt_mean"])
+def test_silent_groups_are_proved(
+    limits: dict[str, Any], correlation: float, concentration: str
+) -> None:
+    """The share falls between neighbouring K of different group sizes: the boxes part there."""
+    scenario = load_scenario(
+        scenario_mapping(
+            budget=3000,
+            bound={"concentration": concentration},
+            groups={"mean": 0.2, "correlation": correlation},
+            limits=limits,
+        )
+    )
+    proof, total = proved(scenario)
+    assert proof.relative_gap <= 1e-12
+    assert float(proof.total) == pytest.approx(total, rel=1e-12)
+    assert group_sizes(proof.scenario["limits"]) == scenario.limits.group_sizes
+
+
+def test_groups_of_one_are_not_in_a_proof() -> None:
+    forged = json.loads(small_proof())
+    del forged["sha256"]
+    scenario = load_scenario({**SMALL, "groups": {"mean": 0.3, "correlation": 0.2}})
+    forged["scenario"] = scenario_text(scenario)
+    refused(forged, "at most the total")
+    assert forged["scenario"]["limits"]["rollouts_per_prompt"]["min"] == "2"
+
+
 def test_prices_from_gpu_hours_are_exact() -> None:
     costs = {
         "prompt": {"tokens": 700, "acquisition": 0.1},
@@ -628,6 +665,8 @@ def test_the_share_of_informative_groups() -> None:
         for K in (1, 2, 5, 40):
             share = informative_share(Fraction(1, 2), Fraction(1, 3), K)
             assert share.overlaps(ball(Fraction(K - 1, K + 1)))
+            binomial = informative_share(Fraction(1, 5), Fraction(0), K)
+            assert binomial.overlaps(ball(1 - Fraction(1, 5) ** K - Fraction(4, 5) ** K))
 
 
 # --- the checker is independent and short ---------------------------------------------------------
