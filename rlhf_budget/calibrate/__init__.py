@@ -21,6 +21,7 @@ from rlhf_budget.calibrate.reward_model.loss_log import read_losses
 from rlhf_budget.calibrate.rollouts.calibration import (
     RolloutConstants,
     RolloutOptions,
+    priced,
     rollouts,
     rollouts_from_files,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "coverage",
     "describe_sources",
     "edit_scenario",
+    "priced",
     "read_agreement",
     "read_features",
     "read_logprobs",

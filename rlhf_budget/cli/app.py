@@ -41,6 +41,11 @@ COMMANDS = {
         "rlhf_budget.cli.compare", "compare", "Set scenarios side by side and explain differences."
     ),
     "check": Entry("rlhf_budget.cli.check", "check", "Gate a plan in continuous integration."),
+    "verify": Entry(
+        "rlhf_budget.cli.verify",
+        "verify",
+        "Check proofs that plan --proof wrote, without a search.",
+    ),
     "sweep": Entry("rlhf_budget.cli.sweep", "sweep", "Plan one constant over a range."),
     "calibrate": Entry(
         "rlhf_budget.cli.calibrate", "calibrate_app", "Estimate a scenario's constants from logs."

@@ -106,7 +106,7 @@ def rollouts(
     Reads .jsonl, .jsonl.gz, .json, .csv and .parquet of TRL, verl, OpenRLHF, Open-Instruct,
     NeMo-RL, or any with the fields named. A trainer's log alone gives what it holds.
     """
-    from rlhf_budget.calibrate import FieldNames, RolloutOptions, rollouts_from_files
+    from rlhf_budget.calibrate import FieldNames, RolloutOptions, priced, rollouts_from_files
 
     found = rollouts_from_files(
         paths,
@@ -135,19 +135,25 @@ def rollouts(
         engine=engine.value,
         scenario=into,
     )
+    if into is not None:
+        found = priced(found, into)
     return calibrate_output.Found(found, _rollout_sections(found))
 
 
 def _rollout_sections(found: RolloutConstants) -> tuple[Section, ...]:
+    from rlhf_budget.calibrate.rollouts.groups import least_costly
     from rlhf_budget.report.document import Column, Row, Section, Table
 
     sections = []
     if found.groups is not None:
-        columns = (
+        least = least_costly(found.groups)
+        columns: tuple[Column, ...] = (
             Column("rollouts per prompt", "integer"),
             Column("informative groups", "percent"),
             Column("interval", "percent"),
             Column("rollouts per informative group", "significant"),
+            Column("money per informative group", "significant"),
+            Column("to run with"),
         )
         rows = tuple(
             Row(
@@ -156,6 +162,8 @@ def _rollout_sections(found: RolloutConstants) -> tuple[Section, ...]:
                     group.informative_share,
                     group.interval,
                     group.rollouts_per_informative_group,
+                    group.money_per_informative_group,
+                    "costs least" if group is least else None,
                 )
             )
             for group in found.groups

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlhf_budget.cli import errors, options
-from rlhf_budget.cli.output import Answer, deliver, send
+from rlhf_budget.cli.output import Answer, deliver, notice, send
 
 if TYPE_CHECKING:
     from rlhf_budget.studies.gates import Check, Rule
@@ -59,6 +59,13 @@ def check(
     metric: Annotated[
         MetricName, typer.Option(help="What --max-increase compares.")
     ] = MetricName.BOUND,
+    proof: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROOF",
+            help="Do not search: check that this proof holds and is of this very scenario.",
+        ),
+    ] = None,
     warn_only: Annotated[
         bool, typer.Option("--warn-only", help="Tell failed gates, but exit with 0.")
     ] = False,
@@ -71,8 +78,10 @@ def check(
     """Gate a plan: exit with 1 where it breaks a limit.
 
     Gates are the flags, the file's checks, and always that the plan is proved. All are evaluated
-    and shown. With --quiet nothing is printed while all pass.
+    and shown. With --quiet nothing is printed while all pass. With --proof the plan is that of the
+    proof, which must hold for this very scenario: it is verified, and nothing is searched.
     """
+    from rlhf_budget.errors import ProofError
     from rlhf_budget.scenario import load_scenario
     from rlhf_budget.studies import gates
 
@@ -89,7 +98,13 @@ def check(
     if against is not None and max_increase is not None:
         increase = options.parsed(gates.fraction, max_increase, "--max-increase")
         rules.append(gates.max_increase(against, increase, loaded.currency, metric.value))
-    found = gates.check(loaded, rules, tolerance=tolerance, warn_only=warn_only)
+    try:
+        found = gates.check(loaded, rules, tolerance=tolerance, warn_only=warn_only, proof=proof)
+    except ProofError as error:
+        if not warn_only:
+            raise
+        notice(f"{error} (only a warning was asked for)", quiet=quiet)
+        return
     failed = not found.passed and not warn_only
     try:
         if not (quiet and found.passed and output is None):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rlhf_budget.bound.terms import Allocation, evaluate
@@ -12,6 +11,7 @@ from rlhf_budget.optimum.money import Prices, exact, prices_of
 from rlhf_budget.optimum.problems import CAP
 from rlhf_budget.scenario.leaves import guesses, positive_leaves
 from rlhf_budget.scenario.records import Record
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ WRONG_BY = 2.0
 """A guess without a range is tried at this factor below and above."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cheaper(Record):
     """The cheapest way to the bound that ``current`` has."""
 
@@ -38,7 +38,7 @@ class Cheaper(Record):
     """What ``current`` costs beyond that; negative where it breaks limits that made it cheap."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BuyNothing(Record):
     """The best plan without new prompts and new labels."""
 
@@ -48,7 +48,7 @@ class BuyNothing(Record):
     """What its rollouts cost."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WrongGuess(Record):
     """How the plan fares where one guess is wrong: the plan is kept, the constant is another.
 
@@ -67,7 +67,7 @@ class WrongGuess(Record):
     """True where the best plan is then outside the near-optimal ranges of this one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Advice(Record):
     """What a person needs beside the plan to act on it."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from rlhf_budget.errors import FileAccessError, Problem, ScenarioError
 from rlhf_budget.optimum.certified import TOLERANCE
-from rlhf_budget.planning.planner import plan
+from rlhf_budget.planning.planner import plan, plan_of_proof
 from rlhf_budget.scenario.free_mappings import RESULT_KEYS
 from rlhf_budget.scenario.records import Record, Result
 from rlhf_budget.scenario.suggestions import hint
@@ -157,6 +157,7 @@ def check(
     *,
     tolerance: float = TOLERANCE,
     warn_only: bool = False,
+    proof: str | None = None,
 ) -> Check:
     """Plan a scenario and hold the plan against gates.
 
@@ -170,6 +171,8 @@ def check(
         Relative gap at which the plan counts as proved.
     warn_only
         Recorded in the result: whether a failure is only told.
+    proof
+        File of a proof: its plan is held against the gates and nothing is searched.
 
     Returns
     -------
@@ -182,10 +185,16 @@ def check(
         Where a gate cannot be evaluated: its key is unknown, no number, or null in this plan.
     InfeasibleError
         Where nothing within the limits fits the budget.
+    ProofError
+        Where the proof fails, or is of another scenario.
     """
-    found = plan(scenario, tolerance=tolerance)
+    if proof is None:
+        found = plan(scenario, tolerance=tolerance)
+    else:
+        found = plan_of_proof(scenario, proof, tolerance=tolerance)
     result = found.to_dict()
-    every = (PROVED, *rules, *scenario_rules(scenario))
+    always = PROVED if proof is None else replace(PROVED, source=f"--proof {proof}")
+    every = (always, *rules, *scenario_rules(scenario))
     problems: list[Problem] = []
     gates = [_evaluated(rule, result, problems) for rule in every]
     if problems:

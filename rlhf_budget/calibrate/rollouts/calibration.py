@@ -156,6 +156,33 @@ def rollouts(
     )
 
 
+def priced(found: RolloutConstants, scenario: str) -> RolloutConstants:
+    """Return the constants with the money for an informative group at a scenario's prices.
+
+    Parameters
+    ----------
+    found
+        Constants from rollouts or a log.
+    scenario
+        Path of the scenario; a new prompt's price is its acquisition and its prefill.
+
+    Raises
+    ------
+    ScenarioError
+        If it is no scenario.
+    FileAccessError
+        If it cannot be read.
+    """
+    from rlhf_budget.calibrate.rollouts.groups import with_prices
+    from rlhf_budget.scenario.load import load_scenario
+
+    if found.groups is None:
+        return found
+    costs = load_scenario(scenario).costs
+    prompt = costs.prompt.acquisition + costs.prompt.prefill
+    return replace(found, groups=with_prices(found.groups, prompt, costs.rollout))
+
+
 def rollouts_from_files(
     paths: Sequence[str],
     *,
