@@ -12,7 +12,7 @@ from rlhf_budget.scenario.records import LEFT_OUT_IF_NONE, NOT_IN_JSON, Record, 
 from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
-    from rlhf_budget.bound.terms import Allocation, Bound
+    from rlhf_budget.bound.results import Allocation, Bound
     from rlhf_budget.optimum.money import Cost
     from rlhf_budget.optimum.results import Certificate, NearOptimal, Status, Target
     from rlhf_budget.scenario import units
