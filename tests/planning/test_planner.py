@@ -51,6 +51,9 @@ KEYS: dict[str, set[str] | None] = {
     "closed_form": {"rollouts_per_prompt", "rule"},
     "guarantees": {"concentration", "total", "sampling", "planning_rule"},
     "guarantee": None,
+    "sources": None,
+    "guesses": None,
+    "guess_count": None,
     "groups": {
         "mean",
         "correlation",
