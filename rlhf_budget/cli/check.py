@@ -12,6 +12,8 @@ from rlhf_budget.cli import errors, options
 from rlhf_budget.cli.output import Answer, deliver, notice, send
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rlhf_budget.studies.gates import Check, Checks, Rule
 
 GATE_FAILED = 1
@@ -102,14 +104,8 @@ def check(
 
     if (against is None) != (max_increase is None):
         raise typer.BadParameter("--against and --max-increase need each other.")
-    rules: list[Rule] = []
-    rules += [] if max_bound is None else [gates.max_bound(max_bound)]
-    rules += [] if max_cost is None else [gates.max_cost(max_cost)]
-    if max_excess is not None:
-        rules.append(gates.max_excess(options.parsed(gates.fraction, max_excess, "--max-excess")))
-    rules += [options.parsed(gates.requirement, text, "--require") for text in require or ()]
+    rules = _rules(max_bound, max_cost, max_excess, max_guesses, require or ())
     rules += [gates.INFORMATIVE] if require_informative else []
-    rules += [] if max_guesses is None else [gates.max_guesses(max_guesses)]
     if len(files) > 1 or all_scenarios:
         if against or scenario or proof:
             raise typer.BadParameter("--against, --scenario and --proof go with one scenario.")
@@ -141,6 +137,23 @@ def check(
         errors.abandon_output()
     if failed:
         raise typer.Exit(GATE_FAILED)
+
+
+def _rules(
+    max_bound: float | None,
+    max_cost: float | None,
+    max_excess: str | None,
+    max_guesses: int | None,
+    require: Sequence[str],
+) -> list[Rule]:
+    from rlhf_budget.studies import gates
+
+    rules = [] if max_bound is None else [gates.max_bound(max_bound)]
+    rules += [] if max_cost is None else [gates.max_cost(max_cost)]
+    if max_excess is not None:
+        rules.append(gates.max_excess(options.parsed(gates.fraction, max_excess, "--max-excess")))
+    rules += [] if max_guesses is None else [gates.max_guesses(max_guesses)]
+    return rules + [options.parsed(gates.requirement, text, "--require") for text in require]
 
 
 def _send_many(found: Checks, format_: str | None, output: str | None, *, quiet: bool) -> None:
