@@ -104,8 +104,9 @@ def check(
 
     if (against is None) != (max_increase is None):
         raise typer.BadParameter("--against and --max-increase need each other.")
-    rules = _rules(max_bound, max_cost, max_excess, max_guesses, require or ())
-    rules += [gates.INFORMATIVE] if require_informative else []
+    rules = _rules(
+        max_bound, max_cost, max_excess, max_guesses, require or (), informative=require_informative
+    )
     if len(files) > 1 or all_scenarios:
         if against or scenario or proof:
             raise typer.BadParameter("--against, --scenario and --proof go with one scenario.")
@@ -145,6 +146,8 @@ def _rules(
     max_excess: str | None,
     max_guesses: int | None,
     require: Sequence[str],
+    *,
+    informative: bool,
 ) -> list[Rule]:
     from rlhf_budget.studies import gates
 
@@ -153,6 +156,7 @@ def _rules(
     if max_excess is not None:
         rules.append(gates.max_excess(options.parsed(gates.fraction, max_excess, "--max-excess")))
     rules += [] if max_guesses is None else [gates.max_guesses(max_guesses)]
+    rules += [gates.INFORMATIVE] if informative else []
     return rules + [options.parsed(gates.requirement, text, "--require") for text in require]
 
 
