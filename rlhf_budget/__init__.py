@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlhf_budget.bound.terms import Allocation, Bound, evaluate
+    from rlhf_budget.bound.results import Allocation, Bound
+    from rlhf_budget.bound.terms import evaluate
     from rlhf_budget.errors import (
         CalibrationError,
         FileAccessError,
@@ -57,8 +58,8 @@ __all__ = [
 ]
 
 _HOME = {
-    "Allocation": "bound.terms",
-    "Bound": "bound.terms",
+    "Allocation": "bound.results",
+    "Bound": "bound.results",
     "Plan": "planning.results",
     "Scenario": "scenario",
     "check": "studies.gates",

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from report_helpers import make_bare_plan, make_plan
 
 from rlhf_budget import TrainerError
-from rlhf_budget.bound.terms import Allocation
+from rlhf_budget.bound.results import Allocation
 from rlhf_budget.cli.app import run
 from rlhf_budget.cli.export import TrainerName
 from rlhf_budget.report.export.run import training_run

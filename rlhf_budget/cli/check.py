@@ -12,7 +12,9 @@ from rlhf_budget.cli import errors, options
 from rlhf_budget.cli.output import Answer, deliver, notice, send
 
 if TYPE_CHECKING:
-    from rlhf_budget.studies.gates import Check, Rule
+    from collections.abc import Sequence
+
+    from rlhf_budget.studies.gates import Check, Checks, Rule
 
 GATE_FAILED = 1
 """Exit code: the plan was made, and a gate failed."""
@@ -26,8 +28,16 @@ class MetricName(StrEnum):
 
 
 def check(
-    file: options.ScenarioFile,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="Scenario files; - reads standard input.", show_default=False
+        ),
+    ],
     scenario: options.ScenarioName = None,
+    all_scenarios: Annotated[
+        bool, typer.Option("--all-scenarios", help="Check the named scenarios of each file too.")
+    ] = False,
     set_: options.SetValues = None,
     max_bound: Annotated[
         float | None,
@@ -45,6 +55,10 @@ def check(
         typer.Option(
             metavar="CONDITION", help="Such as 'allocation.prompts>=1000'; also <=, ==. Repeatable."
         ),
+    ] = None,
+    max_guesses: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Most constants that are guesses or ranges."),
     ] = None,
     require_informative: Annotated[
         bool, typer.Option("--require-informative", help="Fail where the bound is vacuous.")
@@ -80,20 +94,29 @@ def check(
     Gates are the flags, the file's checks, and always that the plan is proved. All are evaluated
     and shown. With --quiet nothing is printed while all pass. With --proof the plan is that of the
     proof, which must hold for this very scenario: it is verified, and nothing is searched.
+
+    Several files, or --all-scenarios, give one table.
     """
     from rlhf_budget.errors import ProofError
     from rlhf_budget.scenario import load_scenario
     from rlhf_budget.studies import gates
+    from rlhf_budget.studies.comparison import load_entries
 
     if (against is None) != (max_increase is None):
         raise typer.BadParameter("--against and --max-increase need each other.")
-    rules: list[Rule] = []
-    rules += [] if max_bound is None else [gates.max_bound(max_bound)]
-    rules += [] if max_cost is None else [gates.max_cost(max_cost)]
-    if max_excess is not None:
-        rules.append(gates.max_excess(options.parsed(gates.fraction, max_excess, "--max-excess")))
-    rules += [options.parsed(gates.requirement, text, "--require") for text in require or ()]
-    rules += [gates.INFORMATIVE] if require_informative else []
+    rules = _rules(
+        max_bound, max_cost, max_excess, max_guesses, require or (), informative=require_informative
+    )
+    if len(files) > 1 or all_scenarios:
+        if against or scenario or proof:
+            raise typer.BadParameter("--against, --scenario and --proof go with one scenario.")
+        entries = load_entries(files, set_values=set_ or ())
+        if not all_scenarios:
+            entries = tuple(entry for entry in entries if entry.file_scenario is None)
+        several = gates.check_many(entries, rules, tolerance=tolerance, warn_only=warn_only)
+        _send_many(several, format_, output, quiet=quiet)
+        return
+    (file,) = files
     loaded = load_scenario(file, scenario=scenario, set_values=set_ or (), budget_required=True)
     if against is not None and max_increase is not None:
         increase = options.parsed(gates.fraction, max_increase, "--max-increase")
@@ -114,6 +137,53 @@ def check(
         # The verdict is the exit code, whoever stops reading: `check … | head` must not pass.
         errors.abandon_output()
     if failed:
+        raise typer.Exit(GATE_FAILED)
+
+
+def _rules(
+    max_bound: float | None,
+    max_cost: float | None,
+    max_excess: str | None,
+    max_guesses: int | None,
+    require: Sequence[str],
+    *,
+    informative: bool,
+) -> list[Rule]:
+    from rlhf_budget.studies import gates
+
+    rules = [] if max_bound is None else [gates.max_bound(max_bound)]
+    rules += [] if max_cost is None else [gates.max_cost(max_cost)]
+    if max_excess is not None:
+        rules.append(gates.max_excess(options.parsed(gates.fraction, max_excess, "--max-excess")))
+    rules += [] if max_guesses is None else [gates.max_guesses(max_guesses)]
+    rules += [gates.INFORMATIVE] if informative else []
+    return rules + [options.parsed(gates.requirement, text, "--require") for text in require]
+
+
+def _send_many(found: Checks, format_: str | None, output: str | None, *, quiet: bool) -> None:
+    from rlhf_budget.report.gates_document import checks_document, gate_rows
+
+    planned = [(entry.entry.file or "-", entry.check) for entry in found.checks if entry.check]
+    try:
+        if format_ == "github":
+            from rlhf_budget.report.github import annotation_lines
+
+            lines = "".join(annotation_lines(each, file) for file, each in planned)
+            deliver(lines, output, quiet=quiet)
+        elif not (quiet and found.passed and output is None):
+            answer = Answer(
+                command="check",
+                document=lambda: checks_document(found),
+                data=found.to_dict,
+                rows=lambda: [row for _, each in planned for row in gate_rows(each)],
+            )
+            send(answer, format_, output, quiet=quiet)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        errors.abandon_output()
+    if not found.feasible:
+        raise typer.Exit(errors.INFEASIBLE)
+    if not (found.passed or found.warn_only):
         raise typer.Exit(GATE_FAILED)
 
 

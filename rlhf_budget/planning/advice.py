@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rlhf_budget.bound.terms import Allocation, evaluate
+from rlhf_budget.bound.results import Allocation
+from rlhf_budget.bound.terms import evaluate
 from rlhf_budget.errors import RlhfBudgetError
+from rlhf_budget.optimum.case import CAP
 from rlhf_budget.optimum.certified import Optimum, least_cost, optimise_many
 from rlhf_budget.optimum.money import Prices, exact, prices_of
-from rlhf_budget.optimum.problems import CAP
+from rlhf_budget.optimum.search import BESIDE_EFFORT
 from rlhf_budget.scenario.leaves import guesses, positive_leaves
 from rlhf_budget.scenario.records import Record
 from rlhf_budget.values import dataclass
@@ -141,7 +143,7 @@ def _wrong_guesses(plan: Plan) -> tuple[WrongGuess, ...]:
         except RlhfBudgetError:
             # Twice or half of a guess may be no legal value: a coverage below 1.
             continue
-    outcomes = optimise_many([scenario for _, _, scenario in tried])
+    outcomes = optimise_many([scenario for _, _, scenario in tried], effort=BESIDE_EFFORT)
     found = [
         _judged(plan, constant, value, outcome)
         for (constant, value, _), outcome in zip(tried, outcomes, strict=True)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from rlhf_budget.bound.groups import informative_share
 from rlhf_budget.bound.tails import tail_of
-from rlhf_budget.bound.terms import scenario_tail
-from rlhf_budget.optimum.problems import CAP
+from rlhf_budget.optimum.case import CAP
 from rlhf_budget.planning.results import Notice
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def _no_kl_estimate(optimum: Optimum) -> Notice | None:
 
 
 def _few_tail_samples(optimum: Optimum) -> Notice | None:
-    tail, τ = scenario_tail(optimum.scenario), optimum.allocation.clip_threshold
+    tail, τ = optimum.case.bound.tail, optimum.allocation.clip_threshold
     samples_above = getattr(tail, "samples_above", None)
     if samples_above is None or τ is None or samples_above(τ) >= FEW_SAMPLES:
         return None

@@ -6,10 +6,10 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rlhf_budget.bound.terms import Allocation, evaluate
+from rlhf_budget.bound.results import Allocation
 from rlhf_budget.errors import Problem, ProofError, RlhfBudgetError, ScenarioError
+from rlhf_budget.optimum.case import prepare
 from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimise, optimise_many
-from rlhf_budget.optimum.money import prices_of
 from rlhf_budget.optimum.near_optimal import near_optimal
 from rlhf_budget.optimum.results import Certificate
 from rlhf_budget.planning.binding import binding
@@ -24,6 +24,7 @@ from rlhf_budget.planning.insight import (
 )
 from rlhf_budget.planning.marginal import marginal, sensitivity
 from rlhf_budget.planning.notices import notices
+from rlhf_budget.planning.questions import plan_variants
 from rlhf_budget.planning.results import Plan
 
 if TYPE_CHECKING:
@@ -116,13 +117,13 @@ def plan_of_proof(scenario: Scenario, file: str, *, tolerance: float = TOLERANCE
         raise ProofError(f"{file} is the proof of another scenario: {', '.join(different)} differ")
     τ = None if proof.clip_threshold is None else float(proof.clip_threshold)
     allocation = Allocation(proof.prompts, proof.rollouts_per_prompt, proof.labels, τ)
-    gap = proof.relative_gap
+    case, gap = prepare(scenario), proof.relative_gap
     optimum = Optimum(
-        scenario=scenario,
+        case=case,
         status="optimal",
         allocation=allocation,
-        bound=evaluate(scenario, allocation),
-        cost=prices_of(scenario).cost(*proof[2:5]),
+        bound=case.bound.at(allocation),
+        cost=case.prices.cost(*proof[2:5]),
         certificate=Certificate(float(proof.lower_bound), gap, gap <= tolerance, len(proof.boxes)),
         target=None,
     )
@@ -142,14 +143,16 @@ def _missing_budget() -> ScenarioError:
 
 def _surround(optimum: Optimum, tolerance: float) -> Plan:
     slope = marginal(optimum)
+    asked = alternatives(optimum), binding(optimum), assumed(optimum)
+    others, relaxed, ends = plan_variants(asked, tolerance)
     return replace(
         _evaluated(optimum),
-        alternatives=alternatives(optimum, tolerance),
-        binding=binding(optimum, tolerance),
+        alternatives=asked[0].answer(others),
+        binding=asked[1].answer(relaxed),
         marginal=slope,
         near_optimal=near_optimal(optimum) if optimum.target is None else None,
         sensitivity=sensitivity(optimum, slope.bound_per_currency),
-        assumed=assumed(optimum, tolerance),
+        assumed=asked[2].answer(ends),
     )
 
 

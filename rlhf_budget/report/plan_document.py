@@ -25,7 +25,7 @@ from rlhf_budget.report.words import (
 from rlhf_budget.scenario.leaves import guesses
 
 if TYPE_CHECKING:
-    from rlhf_budget.bound.terms import Allocation
+    from rlhf_budget.bound.results import Allocation
     from rlhf_budget.planning.results import AssumedConstant, Plan
     from rlhf_budget.report.document import Cell, Format
 

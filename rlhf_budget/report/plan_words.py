@@ -124,6 +124,8 @@ def near_words(plan: Plan) -> str | None:
         f"Within {share}: how far each decision can move, the others re-optimised, "
         f"before the bound is {share} above its best."
     )
+    if near.approximate:
+        text += " The search for them stopped early: they may be too wide, never too narrow."
     budget = plan.cost.budget or plan.cost.total
     if near.least_cost > CLEARLY_BELOW * budget:
         return text

@@ -12,7 +12,7 @@ from rlhf_budget.report.words import amount, buys_labels, count, purchase
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rlhf_budget.bound.terms import Allocation, Bound
+    from rlhf_budget.bound.results import Allocation, Bound
     from rlhf_budget.report.document import Cell, Document, Kind
     from rlhf_budget.studies.sweeps import PlannedPoint, Sweep, Value
 

@@ -6,6 +6,7 @@ Their tails are in :mod:`rlhf_budget.bound.tails`, in a module of the family's n
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rlhf_budget.scenario.key import Key, constant
@@ -54,7 +55,8 @@ FAMILIES: Final = {
     ),
     "gamma": Family(
         {
-            "shape": constant("Shape", above=0),
+            # All but one point by then; its formulas lose their digits beyond.
+            "shape": replace(constant("Shape", above=0), at_most=1e8),
             "scale": constant("Scale", "nats", above=0),
         },
         lambda law: law["shape"] * law["scale"],

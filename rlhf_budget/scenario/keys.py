@@ -21,7 +21,6 @@ LARGEST_COUNT: Final = 10**12
 """Prompts and labels never exceed this."""
 LARGEST_RANGE: Final = 1e150
 """Rewards range over less than this, so that their squares are numbers still."""
-
 FREE_MAPPINGS: Final = ("sources", "checks", "scenarios")
 """Mappings whose keys the user chooses."""
 

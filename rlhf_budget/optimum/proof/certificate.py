@@ -11,14 +11,15 @@ import numpy as np
 
 from rlhf_budget.bound.terms import rollout_choices
 from rlhf_budget.errors import ProofError
-from rlhf_budget.optimum.problems import budget_problem, prepare
+from rlhf_budget.optimum.budget_problem import budget_problem
+from rlhf_budget.optimum.case import prepare
 from rlhf_budget.optimum.proof.files import checker
 from rlhf_budget.optimum.proof.reading import COLUMNS, HEADER, digest, group_sizes, read
 from rlhf_budget.optimum.search import minimise
 
 if TYPE_CHECKING:
-    from rlhf_budget.bound.terms import Allocation
-    from rlhf_budget.optimum.problems import Case
+    from rlhf_budget.bound.results import Allocation
+    from rlhf_budget.optimum.case import Case
     from rlhf_budget.optimum.proof.reading import Proof
     from rlhf_budget.optimum.search import Boxes
     from rlhf_budget.scenario.models import Scenario
