@@ -34,7 +34,9 @@ def test_the_journey_of_the_readme_runs(
 ) -> None:
     """Every command between ``init`` and ``calibrate``, on a trainer's own dump."""
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "grpo").symlink_to(ROOT / "tests" / "data" / "trainers" / "trl-grpo-k8")
+    (tmp_path / "runs" / "grpo").symlink_to(
+        ROOT / "tests" / "data" / "trainers" / "trl-grpo-k8-log-ratio"
+    )
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     lines = "\n".join(blocks(README, "sh")[2:]).splitlines()

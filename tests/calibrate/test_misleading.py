@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from rlhf_budget.calibrate.into.objective import deviation_of
 from rlhf_budget.calibrate.logs.names import evaluation_files, step_level
 from rlhf_budget.cli.app import run
 from rlhf_budget.errors import CalibrationError
+from rlhf_budget.scenario.yaml_source import read_yaml
 
 DATA = Path(__file__).parents[1] / "data"
 FIELD = DATA / "field"
@@ -217,7 +217,7 @@ def test_the_newest_checkpoints_log_is_read(tmp_path):
 
 def test_steps_without_a_logged_length_count_too(tmp_path):
     write(tmp_path / "9.jsonl", checkpoint_rows(np.random.default_rng(4), 9))
-    write(tmp_path / "10.jsonl", checkpoint_rows(np.random.default_rng(4), 10))
+    write(tmp_path / "10.jsonl", checkpoint_rows(np.random.default_rng(5), 10))
     content = state(9, 10)
     content["log_history"][0] |= {"kl": 0.0}
     del content["log_history"][1]["completions/mean_length"]
@@ -396,7 +396,10 @@ def test_into_leaves_the_planning_rule_alone(tmp_path, capsys):
     assert loaded.groups is not None
     assert loaded.groups.mean == found.estimate("groups.mean").value
     assert loaded.groups.correlation == found.estimate("reward.intraclass_correlation").value
-    assert plan(replace(loaded, groups=None)).allocation == before.allocation
+    values = read_yaml(scenario.read_text(), None).values
+    for name in ("groups", "sources"):
+        del values[name]
+    assert plan(load_scenario(values)).allocation == before.allocation
 
 
 def test_groups_are_of_rewards_with_two_values(tmp_path):

@@ -183,6 +183,7 @@ def test_every_code_was_tried_both_ways() -> None:
 WHAT_TO_DO = {
     "vacuous-bound": ("raise the budget", "must improve"),
     "coverage-below-kl": ("label_policy: current", "coverage_kind: features"),
+    "implausible-kl": ("measure the log-ratio",),
     "silent-groups": ("larger groups",),
     "planned-by-evaluation": ("concentration: hoeffding",),
     "policy-fixed": ("policy: pac_bayes",),
