@@ -436,6 +436,15 @@ def test_a_scenario_that_stands_elsewhere_is_refused(scenario: Any) -> None:
     refused(values() | {"scenario": scenario}, "scenario")
 
 
+def test_a_key_that_the_checker_does_not_know_is_refused() -> None:
+    """A later version's scenario may change the bound in ways that these formulas ignore."""
+    for section in (None, "objective", "bound", "costs", "reward_model", "limits"):
+        forged = values()
+        node = forged["scenario"] if section is None else forged["scenario"][section]
+        node["progress"] = {"prompts": "5"}
+        refused(forged, "does not know: progress")
+
+
 def test_a_tail_that_stands_in_a_file_is_refused() -> None:
     forged = values()
     forged["scenario"]["log_ratio"] = {"family": "empirical", "file": "ratios.csv"}

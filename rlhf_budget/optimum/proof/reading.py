@@ -18,6 +18,24 @@ COLUMNS = ("rollouts_low", "rollouts_high", "prompts_low", "prompts_high")
 """Of the boxes; both ends belong to a box."""
 MOST_BYTES = 1 << 26
 """Of a file, unpacked."""
+KNOWN: dict[str, set[str]] = {
+    "budget": set(),
+    "objective": {"kl_coefficient", "reward_range", "failure_probability"},
+    "bound": {
+        *("concentration", "policy", "candidates", "posterior_kl", "sgd"),
+        *("prompt_variance", "rollout_variance"),
+    },
+    "costs": {"prompt", "rollout", "label", "fixed"},
+    "reward_model": {
+        *("coverage", "coverage_kind", "error", "existing_labels", "label_policy"),
+    },
+    "log_ratio": set(),
+    "groups": {"mean", "correlation"},
+    "limits": {
+        *("prompts", "rollouts_per_prompt", "group_size", "epochs", "labels", "clip_threshold"),
+    },
+}
+"""What the formulas of the checker take account of: a key that is new to it must not pass."""
 _DECIMAL = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,1200})?([eE][-+]?[0-9]{1,3})?", re.ASCII)
 
 
@@ -111,12 +129,16 @@ def exact_scenario(written: Any) -> Any:
     It must be complete and legal (prices not negative, probabilities between 0 and 1, ...), by the
     rules of scenario files.
     """
-    if (
-        not isinstance(written, dict)
-        or "extends" in written
-        or "file" in written.get("log_ratio", ())
-    ):
+    if not isinstance(written, dict) or "file" in written.get("log_ratio", ()):
         raise ProofError("the scenario is no mapping, or names other files")
+    unknown = written.keys() - KNOWN.keys()
+    for name, keys in KNOWN.items():
+        unknown |= (
+            written[name].keys() - keys if keys and type(written.get(name)) is dict else set()
+        )
+    if unknown:
+        names = ", ".join(sorted(unknown))[:200]
+        raise ProofError(f"the scenario has keys that this checker does not know: {names}")
     try:
         loaded = load_scenario(_mapped(written, float))
     except ScenarioError as error:
