@@ -110,9 +110,7 @@ def check(
     if len(files) > 1 or all_scenarios:
         if against or scenario or proof:
             raise typer.BadParameter("--against, --scenario and --proof go with one scenario.")
-        entries = load_entries(files, set_values=set_ or ())
-        if not all_scenarios:
-            entries = tuple(entry for entry in entries if entry.file_scenario is None)
+        entries = load_entries(files, set_values=set_ or (), named=all_scenarios)
         several = gates.check_many(entries, rules, tolerance=tolerance, warn_only=warn_only)
         _send_many(several, format_, output, quiet=quiet)
         return
