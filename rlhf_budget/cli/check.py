@@ -110,9 +110,7 @@ def check(
     if len(files) > 1 or all_scenarios:
         if against or scenario or proof:
             raise typer.BadParameter("--against, --scenario and --proof go with one scenario.")
-        entries = load_entries(files, set_values=set_ or ())
-        if not all_scenarios:
-            entries = tuple(entry for entry in entries if entry.file_scenario is None)
+        entries = load_entries(files, set_values=set_ or (), named=all_scenarios)
         several = gates.check_many(entries, rules, tolerance=tolerance, warn_only=warn_only)
         _send_many(several, format_, output, quiet=quiet)
         return
@@ -128,16 +126,7 @@ def check(
             raise
         notice(f"{error} (only a warning was asked for)", quiet=quiet)
         return
-    failed = not found.passed and not warn_only
-    try:
-        if not (quiet and found.passed and output is None):
-            _send(found, file, format_, output, quiet=quiet)
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # The verdict is the exit code, whoever stops reading: `check … | head` must not pass.
-        errors.abandon_output()
-    if failed:
-        raise typer.Exit(GATE_FAILED)
+    _send_one(found, file, format_, output, quiet=quiet)
 
 
 def _rules(
@@ -158,6 +147,20 @@ def _rules(
     rules += [] if max_guesses is None else [gates.max_guesses(max_guesses)]
     rules += [gates.INFORMATIVE] if informative else []
     return rules + [options.parsed(gates.requirement, text, "--require") for text in require]
+
+
+def _send_one(
+    found: Check, file: str, format_: str | None, output: str | None, *, quiet: bool
+) -> None:
+    try:
+        if not (quiet and found.passed and output is None):
+            _send(found, file, format_, output, quiet=quiet)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The verdict is the exit code, whoever stops reading: `check … | head` must not pass.
+        errors.abandon_output()
+    if not (found.passed or found.warn_only):
+        raise typer.Exit(GATE_FAILED)
 
 
 def _send_many(found: Checks, format_: str | None, output: str | None, *, quiet: bool) -> None:
