@@ -109,7 +109,7 @@ def _of(part: object, name: str) -> Cell:
 
 def _bound(plan: Plan) -> Section:
     bound, current = plan.bound, plan.current and plan.current.bound
-    columns = [Column(""), Column("plan", "significant"), Column("share", "percent")]
+    columns = [Column(""), Column("plan", "significant"), Column("share", "share")]
     columns += [Column("current", "significant")] if current else []
 
     def row(name: str, key: str, *, emphasis: bool = False) -> Row:
@@ -149,7 +149,7 @@ def _meaning(plan: Plan) -> str:
 
 def _money(plan: Plan) -> Section:
     cost, current = plan.cost, plan.current and plan.current.cost
-    columns = [Column(""), Column("plan", "money"), Column("share", "percent")]
+    columns = [Column(""), Column("plan", "money"), Column("share", "share")]
     columns += [Column("current", "money")] if current else []
     names = ["prompts", "rollouts", *(["labels"] if buys_labels(plan.scenario) else [])]
     names += ["fixed"] if cost.fixed else []
