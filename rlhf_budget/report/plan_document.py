@@ -40,7 +40,7 @@ def plan_document(plan: Plan) -> Document:
     sections = (
         _allocation(plan),
         _bound(plan),
-        _money(plan),
+        money_section(plan),
         Section("Why", reasons(plan)),
         _sensitivity(plan),
         _guarantees(plan),
@@ -147,7 +147,8 @@ def _meaning(plan: Plan) -> str:
 # --- the money -----------------------------------------------------------------------------------
 
 
-def _money(plan: Plan) -> Section:
+def money_section(plan: Plan) -> Section:
+    """Where the money goes, beside what is done now."""
     cost, current = plan.cost, plan.current and plan.current.cost
     columns = [Column(""), Column("plan", "money"), Column("share", "share")]
     columns += [Column("current", "money")] if current else []
