@@ -74,6 +74,21 @@ def test_the_python_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names["cheapest"].bound.total <= 0.25  # type: ignore[attr-defined]
 
 
+def test_the_commands_of_the_handover_page_make_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "handover.md").read_text(encoding="utf-8")
+    commands = blocks(page, "sh")[0].splitlines()
+    assert len(commands) == 3
+    for command in commands:
+        assert run(shlex.split(command)[1:]) == 0, command
+    assert "window.vegaEmbed" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    exec((tmp_path / "grpo_options.py").read_text(encoding="utf-8"), names)  # written by us
+    assert isinstance(names["options"], dict)
+
+
 def test_the_picture_of_a_plan_is_current() -> None:
     made = runpy.run_path(str(ROOT / "docs" / "plan_picture.py"))
     picture = (ROOT / "docs" / "plan.svg").read_text(encoding="utf-8")

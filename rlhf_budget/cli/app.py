@@ -53,6 +53,7 @@ COMMANDS = {
     "simulate": Entry(
         "rlhf_budget.cli.simulate", "simulate", "Try plans in worlds where the truth is known."
     ),
+    "report": Entry("rlhf_budget.cli.report", "report", "Make one page of everything."),
     "export": Entry(
         "rlhf_budget.cli.export", "export", "Write the plan as a trainer's own options."
     ),

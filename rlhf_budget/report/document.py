@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
     from rlhf_budget.planning.results import Notice
 
-Format = Literal["text", "plain", "integer", "money", "significant", "percent", "signed_percent"]
+Format = Literal[
+    "text", "plain", "integer", "money", "significant", "percent", "signed_percent", "share"
+]
 """How the numbers of a column or row are written: ``plain`` as in a scenario file, ``significant``
-with as many decimals as the largest needs for four digits; ``percent`` takes fractions."""
+with as many decimals as the largest needs for four digits; ``percent`` takes fractions, and so does
+``share``, a part of a whole, beside which a renderer that draws may put a bar."""
 
 Kind = Literal["text", "note", "warning", "good", "bad"]
 """What a paragraph is: plain text, an aside, a warning, a verdict that is good or bad."""
@@ -74,6 +77,8 @@ class Paragraph:
     """What it is."""
     label: str = ""
     """A name to put before it, such as a warning's code."""
+    sketch: tuple[float, ...] = ()
+    """Numbers in their order, of which a renderer that draws may put a small line below."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ def _verdict(sweep: Sweep) -> Paragraph:
         if lowest[0] != highest[0]
         else f"The bound is {_bound_at(*lowest, sweep)}."
     )
-    return Paragraph(text + told)
+    sketch = tuple(point.optimum.bound.total for _, point in planned)
+    return Paragraph(text + told, sketch=sketch if len(sketch) > 2 else ())
 
 
 def _bound_at(value: Value, point: PlannedPoint, sweep: Sweep) -> str:
