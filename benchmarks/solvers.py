@@ -147,7 +147,7 @@ def scip(scenario: Scenario, seconds: float) -> Answer | None:
     if model_ == "verifiable" or isinstance(model_.error, (int, float)):
         return None
     c, tail = constants_of(scenario), scenario_tail(scenario)
-    if c.concentration != "hoeffding" or c.label_kind != "behaviour" or tail is None:
+    if scenario.bound.concentration != "hoeffding" or c.label_kind != "behaviour" or tail is None:
         return None
     start = time.perf_counter()
     model = Model()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlhf_budget import Scenario
-from rlhf_budget.bound.terms import confidence
+from rlhf_budget.bound.inequalities import confidence
 from rlhf_budget.simulation import WorldSpec
 from rlhf_budget.simulation.evaluation import trials
 from rlhf_budget.simulation.evaluation.coverage_grid import KINDS, coverage_grid

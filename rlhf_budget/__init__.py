@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlhf_budget.bound.terms import Allocation, Bound, evaluate
+    from rlhf_budget.bound.results import Allocation, Bound
+    from rlhf_budget.bound.terms import evaluate
     from rlhf_budget.errors import (
         CalibrationError,
         FileAccessError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     )
     from rlhf_budget.planning.planner import plan, plan_many
     from rlhf_budget.planning.results import Plan
+    from rlhf_budget.report import report
     from rlhf_budget.scenario import Scenario, load_scenario
     from rlhf_budget.simulation import simulate
     from rlhf_budget.studies.comparison import compare
@@ -52,13 +54,14 @@ __all__ = [
     "load_scenario",
     "plan",
     "plan_many",
+    "report",
     "simulate",
     "sweep",
 ]
 
 _HOME = {
-    "Allocation": "bound.terms",
-    "Bound": "bound.terms",
+    "Allocation": "bound.results",
+    "Bound": "bound.results",
     "Plan": "planning.results",
     "Scenario": "scenario",
     "check": "studies.gates",
@@ -67,6 +70,7 @@ _HOME = {
     "load_scenario": "scenario",
     "plan": "planning.planner",
     "plan_many": "planning.planner",
+    "report": "report",
     "simulate": "simulation",
     "sweep": "studies.sweeps",
 }
@@ -75,7 +79,9 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)
+    home = import_module(f"{__name__}.{_HOME.get(name, 'errors')}")
+    # The room of reports is the function too: see its docstring.
+    value = home if name == "report" else getattr(home, name)
     globals()[name] = value
     return value
 

@@ -9,6 +9,7 @@ Every exception that the package raises on purpose is in this tree::
     ├── LogError                            a log or table of runs cannot be read
     ├── CalibrationError                    the data do not give the constants asked for
     ├── TrainerError (also a ValueError)    a trainer would refuse what the plan asks of it
+    ├── ProofError                          a proof does not prove what it claims
     ├── FileAccessError (also an OSError)   a file could not be read or written
     └── MissingExtraError (also an ImportError)  an optional package is not installed
 """
@@ -104,6 +105,12 @@ class TrainerError(RlhfBudgetError, ValueError):
     """A trainer would refuse what the plan asks of it; names the nearest that it takes."""
 
     code = "trainer"
+
+
+class ProofError(RlhfBudgetError):
+    """A proof does not prove what it claims, or cannot be made."""
+
+    code = "proof"
 
 
 class FileAccessError(RlhfBudgetError, OSError):

@@ -11,7 +11,7 @@ import pytest
 from conftest import scenario_mapping
 
 from rlhf_budget import load_scenario
-from rlhf_budget.bound.terms import Allocation, Bound
+from rlhf_budget.bound.results import Allocation, Bound
 from rlhf_budget.optimum.money import Cost
 from rlhf_budget.optimum.results import Certificate, NearOptimal, Target
 from rlhf_budget.planning.results import (
@@ -91,7 +91,9 @@ def make_plan(*, mapping: dict[str, Any] | None = None, **changes: Any) -> Plan:
         alternatives=(Alternative("prompt_mean", 0.3675, other, None),),
         binding=("limits.prompts.max",),
         marginal=Marginal(-1.1e-6),
-        near_optimal=NearOptimal(0.01, (3919, 6732), (13, 64), (8424, 17503), 31200.0),
+        near_optimal=NearOptimal(
+            0.01, (3919, 6732), (13, 64), (8424, 17503), 31200.0, approximate=False
+        ),
         sensitivity=(
             Elasticity("reward_model.coverage", 0.805),
             Elasticity("reward_model.error.exponent", -0.52),

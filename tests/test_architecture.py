@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -107,6 +108,20 @@ def test_every_room_has_its_place() -> None:
     assert rooms - {"__init__", "calibrate"} == set(RANK)
     top = {path.name for path in PACKAGE.glob("*.py")}
     assert top == {"__init__.py", "__main__.py", "errors.py", "values.py"}
+
+
+def test_the_page_shows_the_folders_on_disk() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = re.findall(r"^( *)(\w+)/ ", page.split("```")[1], re.MULTILINE)
+    shown, above = set(), list[str]()
+    for indent, name in tree:
+        above[len(indent) // 2 :] = [name]
+        shown.add("/".join(above[1:]))
+    ours = {"*.py", "*.yaml"}
+    there = {file.parent for pattern in ours for file in PACKAGE.rglob(pattern)}
+    assert shown - {""} == {f.relative_to(PACKAGE).as_posix() for f in there} - {"."}
+    for path in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", page):
+        assert (PACKAGE / path).exists() or (PACKAGE.parent / path).exists(), path
 
 
 def test_arrows_point_down() -> None:

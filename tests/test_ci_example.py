@@ -41,7 +41,11 @@ def job(tmp_path: Path) -> Callable[..., Job]:
     programs.mkdir()
     _program(programs / "rlhf-budget", f'exec "{sys.executable}" -m rlhf_budget "$@"')
     # Stands for GitHub: keeps what would be posted.
-    _program(programs / "gh", f'cp "${{@: -1}}" "{tmp_path}/posted.md"')
+    posted = tmp_path / "posted.md"
+    _program(
+        programs / "gh",
+        f'case "$*" in *--jq*) [ ! -f "{posted}" ] || echo 17;; *) cp comment.md "{posted}";; esac',
+    )
     repository = tmp_path / "repository"
     repository.mkdir()
     environment = os.environ | {
@@ -69,10 +73,11 @@ def job(tmp_path: Path) -> Callable[..., Job]:
         codes, output = {}, ""
         for step in STEPS:
             if step["name"] != SKIPPED:
-                done = shell(step["run"], BASE=base_commit, PULL_REQUEST="7", GH_TOKEN="x")
+                done = shell(
+                    step["run"], BASE=base_commit, PULL_REQUEST="7", GH_TOKEN="x", REPOSITORY="o/r"
+                )
                 codes[step["name"]] = done.returncode
                 output += done.stdout + done.stderr
-        posted = tmp_path / "posted.md"
         return Job(codes, output, posted.read_text() if posted.exists() else None)
 
     return go
@@ -98,6 +103,27 @@ def test_a_plan_that_did_not_change_says_nothing(job: Callable[..., Job]) -> Non
     codes, output, comment = job(scenario_mapping(), scenario_mapping(sources={"budget": "told"}))
     assert set(codes.values()) == {0}, output
     assert comment is None
+
+
+def test_a_comment_is_marked_and_taken_back(job: Callable[..., Job], tmp_path: Path) -> None:
+    worse = scenario_mapping(costs={"prompt": 5.0, "rollout": 0.02, "label": 6.0})
+    comment = job(scenario_mapping(), worse).comment
+    assert comment is not None
+    assert comment.startswith("<!-- rlhf-budget scenario.yaml -->\n")
+    # Another job starts from a checkout of its own; what was posted stays.
+    shutil.rmtree(tmp_path / "repository")
+    (tmp_path / "repository").mkdir()
+    same = scenario_mapping(budget=60000.0)
+    again = job(same, scenario_mapping(budget=60000.0, sources={"budget": "told"})).comment
+    assert again == "<!-- rlhf-budget scenario.yaml -->\nThe plan does not change.\n"
+
+
+def test_an_infeasible_head_is_commented(job: Callable[..., Job]) -> None:
+    codes, _, comment = job(scenario_mapping(), scenario_mapping(budget=1.0))
+    assert codes["Gate"] == 3
+    assert comment is not None
+    assert "No plan for `scenario.yaml`" in comment
+    assert "No allocation fits the budget" in comment
 
 
 def test_a_new_scenario_is_planned_and_gated(job: Callable[..., Job]) -> None:

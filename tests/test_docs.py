@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlhf_budget.cli.app import COMMANDS
+from rlhf_budget.cli.app import COMMANDS, run
 
 if TYPE_CHECKING:
     import pytest
@@ -26,6 +27,26 @@ def test_every_command_is_in_the_readme() -> None:
 def test_every_command_of_the_readme_exists() -> None:
     used = re.findall(r"^rlhf-budget ([a-z-]+)", "\n".join(blocks(README, "sh")), re.MULTILINE)
     assert set(used) <= set(COMMANDS)
+
+
+def test_the_journey_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command between ``init`` and ``calibrate``, on a trainer's own dump."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "grpo").symlink_to(
+        ROOT / "tests" / "data" / "trainers" / "trl-grpo-k8-log-ratio"
+    )
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    lines = "\n".join(blocks(README, "sh")[2:]).splitlines()
+    commands = [line.partition(" #")[0].strip() for line in lines]
+    # Trained worlds take a minute: tests/simulation runs them small.
+    commands = [line for line in commands if line.startswith("rlhf-budget") and "simul" not in line]
+    assert len(commands) >= 9
+    for line in commands:
+        assert run(shlex.split(line)[1:]) == 0, line + capsys.readouterr().err
+    assert "rollout_variance" in (tmp_path / "scenario.yaml").read_text(encoding="utf-8")
 
 
 def test_the_readme_is_at_most_two_screens() -> None:
@@ -51,6 +72,21 @@ def test_the_python_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     for code in blocks((ROOT / "docs" / "python.md").read_text(encoding="utf-8"), "python"):
         exec(code, names)  # the page is ours
     assert names["cheapest"].bound.total <= 0.25  # type: ignore[attr-defined]
+
+
+def test_the_commands_of_the_handover_page_make_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "handover.md").read_text(encoding="utf-8")
+    commands = blocks(page, "sh")[0].splitlines()
+    assert len(commands) == 3
+    for command in commands:
+        assert run(shlex.split(command)[1:]) == 0, command
+    assert "window.vegaEmbed" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    exec((tmp_path / "grpo_options.py").read_text(encoding="utf-8"), names)  # written by us
+    assert isinstance(names["options"], dict)
 
 
 def test_the_picture_of_a_plan_is_current() -> None:

@@ -9,84 +9,37 @@ evaluate the same functions. Symbols: n prompts, K rollouts per prompt, m labels
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from rlhf_budget.bound.groups import informative_share
+from rlhf_budget.bound.groups import informative_share, shares_of
+from rlhf_budget.bound.inequalities import INEQUALITIES, Shape, confidence, policy_complexity
+from rlhf_budget.bound.results import Bound
 from rlhf_budget.bound.tails import tail_of
 from rlhf_budget.errors import Problem, ScenarioError
-from rlhf_budget.scenario.records import Record
-from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from rlhf_budget.bound.results import Allocation
     from rlhf_budget.bound.tails import Tail
-    from rlhf_budget.scenario import units
-    from rlhf_budget.scenario.models import BoundSettings, Limits, Scenario, Sgd
+    from rlhf_budget.scenario.models import Limits, Scenario
 
     Number = float | NDArray[np.float64]
 
 LabelKind = Literal["none", "behaviour", "current"]
 
 
-@dataclass(frozen=True)
-class Allocation(Record):
-    """The four decisions."""
-
-    json_names: ClassVar = ("...", "rollouts")
-
-    prompts: units.Prompts
-    """Distinct prompts n."""
-    rollouts_per_prompt: units.RolloutsPerPrompt
-    """Completions K of each prompt."""
-    labels: units.Labels
-    """Preference comparisons m to buy."""
-    clip_threshold: units.Nats | None
-    """Threshold τ on the log-ratio of whole responses; None where β = 0."""
-
-    @property
-    def rollouts(self) -> units.Rollouts:
-        """Rollouts in all, ``n·K``."""
-        return self.prompts * self.rollouts_per_prompt
-
-
-@dataclass(frozen=True)
-class Bound(Record):
-    """The bound on the error of the estimated objective at one allocation, with its terms."""
-
-    total: units.BoundTerm
-    """Sum of the three terms."""
-    sampling: units.BoundTerm
-    """``S(n, K, τ)``: error from finitely many prompts and rollouts."""
-    reward_shift: units.BoundTerm
-    """``C·√L(m)``: error of the reward model on the current policy."""
-    kl_clipping: units.BoundTerm
-    """``β·E(|ℓ| − τ)₊``: bias from clipping the log-ratio."""
-    irreducible: units.BoundTerm
-    """Infimum of the total over all budgets within the limits."""
-    vacuous: bool
-    """True where the total is not below the reward range R."""
-    coverage: units.Coverage
-    """``C`` after the labels."""
-    reward_error: units.SquaredReward
-    """``L(m)``: mean squared error of the reward model."""
-    clipped_share: units.Share | None
-    """``P(|ℓ| > τ)``: responses beyond the clip threshold; None where β = 0."""
-    policy_complexity: units.Nats
-    """``ln M`` or ``KL(Q‖P)``, else 0."""
-
-
 class Constants(NamedTuple):
     """theory.md's symbols for one scenario, as floats, or for many, as arrays of shape (S,)."""
 
-    concentration: str
-    """Which concentration inequality."""
     label_kind: LabelKind
     """Whether labels are bought (``none``: no), and from which policy."""
+    shape: Shape
+    """Parts of the concentration inequality."""
     kl_coefficient: Number
     """β."""
     reward_range: Number
@@ -111,66 +64,7 @@ class Constants(NamedTuple):
     """N₀."""
 
 
-# --- policy complexity ---------------------------------------------------------------------------
-
-
-def ornstein_uhlenbeck_kl(sgd: Sgd) -> float:
-    """Divergence of SGD's stationary law from the prior, in nats (docs/theory.md, SGD).
-
-    ``½[tr Σ/s² + q²/s² − d + d·ln s² − ln det Σ]`` with ``Σ_i = ηN_i/(2bA_i)``.
-    """
-    hessian = np.asarray(sgd.hessian_eigenvalues, dtype=np.float64)
-    noise = np.asarray(sgd.gradient_noise_eigenvalues, dtype=np.float64)
-    scaled = sgd.learning_rate * noise / (2.0 * sgd.batch_size * hessian) / sgd.prior_std**2
-    shift = (sgd.distance / sgd.prior_std) ** 2
-    return float(0.5 * (np.sum(scaled - 1.0 - np.log(scaled)) + shift))
-
-
-def policy_complexity(settings: BoundSettings) -> float:
-    """``ln M`` of a finite class, ``KL(Q‖P)`` of a posterior, else 0 (nats)."""
-    if settings.policy == "finite_class":
-        return math.log(settings.candidates or 1)
-    if settings.policy == "pac_bayes":
-        return float(settings.posterior_kl or 0.0)
-    if settings.policy == "sgd" and settings.sgd is not None:
-        return ornstein_uhlenbeck_kl(settings.sgd)
-    return 0.0
-
-
-def confidence(settings: BoundSettings, failure_probability: float) -> tuple[float, float]:
-    """Return ``(a, g)`` with ``Λ(count) = a + g·ln(count)``, nats (docs/theory.md, policies).
-
-    Theorem 1 splits δ between prompts and rollouts (``ln 4/δ``); the inequalities on prompt means
-    spend it once (``ln 2/δ``). PAC-Bayes adds ``ln √count``.
-    """
-    sides = 4.0 if settings.concentration == "hoeffding" else 2.0
-    constant = math.log(sides) - math.log(failure_probability) + policy_complexity(settings)
-    growth = 0.5 if settings.policy in {"pac_bayes", "sgd"} else 0.0
-    return constant, growth
-
-
 # --- sampling ------------------------------------------------------------------------------------
-
-
-def hoeffding(n: Number, K: Number, prompts_Λ: Number, rollouts_Λ: Number) -> Number:
-    """``S₁ = √(Λ/2n) + √(Λ/2nK)`` (arXiv:2602.21765, Theorem 1; Theorem 2 for PAC-Bayes)."""
-    return np.sqrt(prompts_Λ / (2.0 * n)) + np.sqrt(rollouts_Λ / (2.0 * n * K))
-
-
-def prompt_mean(n: Number, prompts_Λ: Number) -> Number:
-    """``S₁ = √(Λ/2n)``: Hoeffding on the n independent prompt means (docs/theory.md)."""
-    return np.sqrt(prompts_Λ / (2.0 * n))
-
-
-def bernstein(
-    n: Number, K: Number, Λ: Number, prompt_variance: Number, rollout_variance: Number
-) -> tuple[Number, Number]:
-    """``S₀ = √(2(σ_p² + σ_r²/K)Λ/n)`` and ``S₁ = Λ/3n``.
-
-    Bernstein on the prompt means (Boucheron, Lugosi, Massart 2013, Theorem 2.10, c = range/3).
-    """
-    variance = prompt_variance + rollout_variance / K
-    return np.sqrt(2.0 * variance * Λ / n), Λ / (3.0 * n)
 
 
 def sampling_shape(
@@ -179,21 +73,29 @@ def sampling_shape(
     """Return ``(S₀, S₁)`` of ``S = S₀ + (R + 2βτ)·S₁``; both decrease in n and in K.
 
     With silent groups both are divided by the share of groups that teach (docs/theory.md, silent
-    groups): as it is at most 1, the sum stays a bound.
+    groups): as it is at most 1, the sum stays a bound. Parts of weight 0 are left out, as most
+    inequalities have one or two of the four.
     """
-    s0, s1 = _shape(constants, n, K)
+    c, shape = constants, constants.shape
+    prompts_Λ = c.confidence + c.confidence_growth * np.log(n)
+    s0: Number = 0.0
+    s1: Number = 0.0
+    if _counts(shape.prompts):
+        s1 = s1 + shape.prompts * np.sqrt(prompts_Λ / (2.0 * n))
+    if _counts(shape.rollouts):
+        rollouts_Λ = c.confidence + c.confidence_growth * np.log(n * K)
+        s1 = s1 + shape.rollouts * np.sqrt(rollouts_Λ / (2.0 * n * K))
+    if _counts(shape.deviation):
+        variance = c.prompt_variance + c.rollout_variance / K
+        s0 = s0 + shape.deviation * np.sqrt(2.0 * variance * prompts_Λ / n)
+    if _counts(shape.width):
+        s1 = s1 + shape.width * (prompts_Λ / (3.0 * n))
     return s0 / share, s1 / share
 
 
-def _shape(constants: Constants, n: Number, K: Number) -> tuple[Number, Number]:
-    c = constants
-    prompts_Λ = c.confidence + c.confidence_growth * np.log(n)
-    if c.concentration == "bernstein":
-        return bernstein(n, K, prompts_Λ, c.prompt_variance, c.rollout_variance)
-    if c.concentration == "prompt_mean":
-        return 0.0, prompt_mean(n, prompts_Λ)
-    rollouts_Λ = c.confidence + c.confidence_growth * np.log(n * K)
-    return 0.0, hoeffding(n, K, prompts_Λ, rollouts_Λ)
+def _counts(weight: Number) -> bool:
+    """Whether a part is there; what no stacked scenario has is the float 0."""
+    return not isinstance(weight, float) or weight > 0.0
 
 
 # --- reward shift --------------------------------------------------------------------------------
@@ -248,7 +150,7 @@ def kl_penalty(tail: Tail, s1: float, τ: float) -> float:
     return 2.0 * τ * s1 + float(tail.excess(τ))
 
 
-# --- the sum -------------------------------------------------------------------------------------
+# --- one scenario, prepared ----------------------------------------------------------------------
 
 
 def constants_of(scenario: Scenario) -> Constants:
@@ -266,8 +168,8 @@ def constants_of(scenario: Scenario) -> Constants:
             existing = float(model.existing_labels)
             kind = model.label_policy
     return Constants(
-        concentration=settings.concentration,
         label_kind=kind,
+        shape=INEQUALITIES[settings.concentration].shape,
         kl_coefficient=scenario.objective.kl_coefficient,
         reward_range=scenario.objective.reward_range,
         confidence=Λ,
@@ -282,28 +184,6 @@ def constants_of(scenario: Scenario) -> Constants:
     )
 
 
-def stack(constants: Sequence[Constants]) -> Constants:
-    """Combine constants of one concentration and label kind into arrays of shape (S,).
-
-    What all scenarios share is an array of shape (1,), which broadcasts.
-    """
-    concentration, label_kind, *columns = zip(*constants, strict=True)
-    shared = (column[:1] if len(set(column)) == 1 else column for column in columns)
-    return Constants(concentration[0], label_kind[0], *(np.array(column) for column in shared))
-
-
-def take(constants: Constants, index: NDArray[np.int64] | slice) -> Constants:
-    """Select scenarios by index: arrays of shape (S,) become arrays of ``index``'s shape."""
-    concentration, label_kind, *columns = constants
-    return Constants(concentration, label_kind, *(taken(each, index) for each in columns))
-
-
-def taken(column: Number, index: NDArray[np.int64] | slice) -> Number:
-    """Select entries of one stacked constant; what all scenarios share stays of shape (1,)."""
-    column = np.asarray(column)
-    return column if column.size == 1 else column[index]
-
-
 def scenario_tail(scenario: Scenario) -> Tail | None:
     """The law of ``|ℓ|``, or None where β = 0 and none is needed."""
     if scenario.objective.kl_coefficient == 0 or scenario.log_ratio is None:
@@ -311,73 +191,142 @@ def scenario_tail(scenario: Scenario) -> Tail | None:
     return tail_of(scenario.log_ratio)
 
 
-def infimum(scenario: Scenario) -> float:
-    """The bound's infimum over all budgets within the limits (docs/theory.md, infimum)."""
-    constants, limits = constants_of(scenario), scenario.limits
-    shift = _least_reward_shift(constants, limits.labels.max)
-    if limits.prompts.max is None:
-        return float(shift + _least_penalty(scenario, 0.0))
-    n = float(limits.prompts.max)
-    shapes = (
-        sampling_shape(constants, n, float(K), informative_share(scenario, K))
-        for K in best_rollouts(scenario)
-    )
-    R = float(constants.reward_range)
-    return shift + min(
-        float(s0) + R * float(s1) + _least_penalty(scenario, float(s1)) for s0, s1 in shapes
-    )
-
-
-def best_rollouts(scenario: Scenario) -> list[int]:
-    """The K of which one is best where money is no matter: the most of each group size."""
-    most = {size: K for K, size in scenario.limits.group_sizes.items()}
-    return list(most.values()) if scenario.groups else [max(most.values())]
-
-
-def _least_reward_shift(constants: Constants, most_labels: int | None) -> float:
-    if most_labels is not None or constants.label_kind == "none":
-        return float(reward_shift(constants, float(most_labels or 0)))
-    limit = 1.0 if constants.label_kind == "current" else float(constants.coverage)
-    return limit * math.sqrt(min(float(constants.reward_range) ** 2, float(constants.error_floor)))
-
-
-def _least_penalty(scenario: Scenario, s1: float) -> float:
-    tail = scenario_tail(scenario)
-    if tail is None:
-        return 0.0
-    β, most = scenario.objective.kl_coefficient, scenario.limits.clip_threshold.max
-    if s1 == 0.0:
-        return 0.0 if most is None else β * float(tail.excess(most))
-    return β * kl_penalty(tail, s1, best_clip_threshold(tail, s1, scenario.limits))
-
-
 def rollout_choices(limits: Limits) -> tuple[int, ...]:
     """Every K that the limits allow, ascending."""
     return tuple(limits.group_sizes)
 
 
-def sampling_and_clipping(
-    scenario: Scenario, constants: Constants, allocation: Allocation
-) -> tuple[float, float, float | None]:
-    """``S(n, K, τ)``, ``β·E(|ℓ| − τ)₊`` and ``P(|ℓ| > τ)``; τ is the best one where not given."""
-    K = allocation.rollouts_per_prompt
-    share = informative_share(scenario, K)
-    if share == 0.0:
-        wrong = Problem(
-            "rollouts_per_prompt", f"{K} with groups", "2 at least: one teaches nothing"
+class BoundFunction(NamedTuple):
+    """The bound of one scenario as a function of the allocation, with everything prepared."""
+
+    scenario: Scenario
+    """What it is the bound of."""
+    constants: Constants
+    """Its symbols, floats."""
+    tail: Tail | None
+    """Law of ``|ℓ|``; None where β = 0."""
+    shares: dict[int, float]
+    """Allowed K -> share of groups that teach; empty where all do."""
+    policy_complexity: float
+    """``ln M`` or ``KL(Q‖P)``, nats."""
+
+    @property
+    def limits(self) -> Limits:
+        """Where τ may lie, and how far n, K and m can go."""
+        return self.scenario.limits
+
+    def shape(self, n: float, K: float) -> tuple[float, float]:
+        """``S₀`` and ``S₁``, at fractional n and K too.
+
+        Raises
+        ------
+        ScenarioError
+            Where no group of K rollouts teaches.
+        """
+        share = 1.0
+        if self.shares:
+            share = self.shares.get(round(K)) or informative_share(self.scenario, round(K))
+        if share == 0.0:
+            found = f"{round(K)} with groups"
+            wrong = Problem("rollouts_per_prompt", found, "2 at least: one teaches nothing")
+            raise ScenarioError((wrong,))
+        s0, s1 = sampling_shape(self.constants, float(n), float(K), share)
+        return float(s0), float(s1)
+
+    def sampling_and_clipping(
+        self, n: float, K: float, τ: float | None = None
+    ) -> tuple[float, float, float | None]:
+        """``S(n, K, τ)``, ``β·E(|ℓ| − τ)₊`` and τ, which is the best one where not given."""
+        s0, s1 = self.shape(n, K)
+        β, R = float(self.constants.kl_coefficient), float(self.constants.reward_range)
+        if self.tail is None:
+            return s0 + R * s1, 0.0, None
+        if τ is None:
+            τ = best_clip_threshold(self.tail, s1, self.limits)
+        return s0 + (R + 2.0 * β * τ) * s1, β * float(self.tail.excess(τ)), τ
+
+    def least(self, n: float, K: float) -> float:
+        """``G(n, K)``, at fractional n and K too: sampling and clipping at the best τ."""
+        s0, s1 = self.shape(n, K)
+        value = s0 + float(self.constants.reward_range) * s1
+        if self.tail is None:
+            return value
+        τ = best_clip_threshold(self.tail, s1, self.limits)
+        return value + float(self.constants.kl_coefficient) * kl_penalty(self.tail, s1, τ)
+
+    def shift(self, m: float) -> float:
+        """``ρ(m)``."""
+        return float(reward_shift(self.constants, float(m)))
+
+    def total(self, allocation: Allocation) -> float:
+        """The bound at an allocation, reward units."""
+        a = allocation
+        sampling, clipping, _ = self.sampling_and_clipping(
+            a.prompts, a.rollouts_per_prompt, a.clip_threshold
         )
-        raise ScenarioError((wrong,))
-    shape = sampling_shape(constants, float(allocation.prompts), float(K), share)
-    s0, s1 = (float(part) for part in shape)
-    β, R = scenario.objective.kl_coefficient, scenario.objective.reward_range
-    tail = scenario_tail(scenario)
-    if tail is None:
-        return s0 + R * s1, 0.0, None
-    τ = allocation.clip_threshold
-    if τ is None:
-        τ = best_clip_threshold(tail, s1, scenario.limits)
-    clipping, clipped_share = β * float(tail.excess(τ)), float(tail.survival(τ))
-    return s0 + (R + 2.0 * β * τ) * s1, clipping, clipped_share
+        return sampling + self.shift(a.labels) + clipping
+
+    def at(self, allocation: Allocation) -> Bound:
+        """The bound at an allocation, term by term."""
+        a = allocation
+        sampling, clipping, τ = self.sampling_and_clipping(
+            a.prompts, a.rollouts_per_prompt, a.clip_threshold
+        )
+        shift, m = self.shift(a.labels), float(a.labels)
+        total = sampling + shift + clipping
+        clipped = None if self.tail is None or τ is None else float(self.tail.survival(τ))
+        return Bound(
+            total=total,
+            sampling=sampling,
+            reward_shift=shift,
+            kl_clipping=clipping,
+            irreducible=self.infimum(),
+            vacuous=total >= float(self.constants.reward_range),
+            coverage=float(coverage(self.constants, m)),
+            reward_error=float(reward_error(self.constants, m)),
+            clipped_share=clipped,
+            policy_complexity=self.policy_complexity,
+        )
+
+    def infimum(self) -> float:
+        """The bound's infimum over all budgets within the limits (docs/theory.md, infimum)."""
+        c, limits = self.constants, self.limits
+        if limits.labels.max is not None or c.label_kind == "none":
+            shift = self.shift(limits.labels.max or 0)
+        else:
+            C = 1.0 if c.label_kind == "current" else float(c.coverage)
+            shift = C * math.sqrt(min(float(c.reward_range) ** 2, float(c.error_floor)))
+        most = limits.prompts.max
+        shapes = [(0.0, 0.0)]
+        if most is not None:
+            shapes = [self.shape(most, K) for K in self.best_rollouts()]
+        R = float(c.reward_range)
+        return min(shift + s0 + R * s1 + self._least_penalty(s1) for s0, s1 in shapes)
+
+    def best_rollouts(self) -> list[int]:
+        """The K of which one is best where money is no matter: the most of each group size."""
+        most = {size: K for K, size in self.limits.group_sizes.items()}
+        return list(most.values()) if self.shares else [max(most.values())]
+
+    def _least_penalty(self, s1: float) -> float:
+        most, β = self.limits.clip_threshold.max, float(self.constants.kl_coefficient)
+        if self.tail is None:
+            return 0.0
+        if s1 == 0.0:
+            return 0.0 if most is None else β * float(self.tail.excess(most))
+        return β * kl_penalty(self.tail, s1, best_clip_threshold(self.tail, s1, self.limits))
+
+
+def bound_of(scenario: Scenario) -> BoundFunction:
+    """Prepare a scenario's bound."""
+    rollouts = () if scenario.groups is None else rollout_choices(scenario.limits)
+    return BoundFunction(
+        scenario=scenario,
+        constants=constants_of(scenario),
+        tail=scenario_tail(scenario),
+        shares=dict(zip(rollouts, shares_of(scenario, rollouts), strict=True)),
+        policy_complexity=policy_complexity(scenario.bound),
+    )
 
 
 def evaluate(scenario: Scenario, allocation: Allocation) -> Bound:
@@ -395,20 +344,37 @@ def evaluate(scenario: Scenario, allocation: Allocation) -> Bound:
     Bound
         Total and terms, in reward units.
     """
-    constants, R = constants_of(scenario), scenario.objective.reward_range
-    sampling, clipping, clipped_share = sampling_and_clipping(scenario, constants, allocation)
-    m = float(allocation.labels)
-    shift = float(reward_shift(constants, m))
-    total = sampling + shift + clipping
-    return Bound(
-        total=total,
-        sampling=sampling,
-        reward_shift=shift,
-        kl_clipping=clipping,
-        irreducible=infimum(scenario),
-        vacuous=total >= R,
-        coverage=float(coverage(constants, m)),
-        reward_error=float(reward_error(constants, m)),
-        clipped_share=clipped_share,
-        policy_complexity=policy_complexity(scenario.bound),
-    )
+    return bound_of(scenario).at(allocation)
+
+
+# --- many scenarios at once ----------------------------------------------------------------------
+
+
+def stack(constants: Sequence[Constants]) -> Constants:
+    """Combine constants of one label kind into arrays of shape (S,).
+
+    What all scenarios share is an array of shape (1,), which broadcasts.
+    """
+    kinds, shapes, *columns = zip(*constants, strict=True)
+    shape = Shape(*(_column(part) if any(part) else 0.0 for part in zip(*shapes, strict=True)))
+    return Constants(kinds[0], shape, *(_column(column) for column in columns))
+
+
+def _column(values: Sequence[Number]) -> NDArray[np.float64]:
+    return np.array(values[:1] if len(set(values)) == 1 else values, dtype=np.float64)
+
+
+def take(constants: Constants, index: NDArray[np.int64] | slice) -> Constants:
+    """Select scenarios by index: arrays of shape (S,) become arrays of ``index``'s shape."""
+    if isinstance(index, slice):
+        return constants
+    kind, shape, *columns = constants
+    picked = Shape(*(taken(part, index) for part in shape))
+    return Constants(kind, picked, *(taken(each, index) for each in columns))
+
+
+def taken(column: Number, index: NDArray[np.int64] | slice) -> Number:
+    """Select entries of one stacked constant; what all scenarios share stays of shape (1,)."""
+    if isinstance(column, float) or column.size == 1:
+        return column
+    return column[index]

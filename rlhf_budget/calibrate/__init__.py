@@ -10,8 +10,9 @@ from rlhf_budget.calibrate.agreement.calibration import (
 )
 from rlhf_budget.calibrate.costs.calibration import CostConstants, PastRun, costs
 from rlhf_budget.calibrate.costs.run_log import read_runs
-from rlhf_budget.calibrate.coverage.calibration import CoverageConstants, coverage
+from rlhf_budget.calibrate.coverage.calibration import coverage
 from rlhf_budget.calibrate.coverage.data import read_features, read_logprobs
+from rlhf_budget.calibrate.coverage.results import CoverageConstants
 from rlhf_budget.calibrate.estimates import Calibration, Estimate, Source
 from rlhf_budget.calibrate.into.edit import ScenarioEdit, describe_sources, edit_scenario
 from rlhf_budget.calibrate.logs.fields import FieldNames
@@ -20,6 +21,7 @@ from rlhf_budget.calibrate.reward_model.loss_log import read_losses
 from rlhf_budget.calibrate.rollouts.calibration import (
     RolloutConstants,
     RolloutOptions,
+    priced,
     rollouts,
     rollouts_from_files,
 )
@@ -43,6 +45,7 @@ __all__ = [
     "coverage",
     "describe_sources",
     "edit_scenario",
+    "priced",
     "read_agreement",
     "read_features",
     "read_logprobs",

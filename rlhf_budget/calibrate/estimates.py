@@ -31,6 +31,8 @@ WarningCode = Literal[
     "kl-unstable",
     "curve-not-identified",
     "heavy-weights",
+    "steps-unknown",
+    "not-a-reward-model",
     "log-alone",
     "few-pairs",
 ]

@@ -9,6 +9,7 @@ variance ``∇hᵀ Cov(S) ∇h`` with ``Cov(S) = C/(C−1)·(Σ x_c x_cᵀ − S
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,3 +72,36 @@ def linearise(
         moved[index] += 1j * _COMPLEX_STEP
         gradient[:, index] = np.imag(function(moved)) / _COMPLEX_STEP
     return values, gradient @ moments.covariance() @ gradient.T
+
+
+def mean_of_rows(
+    moments: Moments, level: float, top: int, bottom: int, centre: float = 0.0
+) -> tuple[float, float, tuple[float, float]]:
+    """Return a mean over rows, its standard error and Student interval, prompts independent.
+
+    Parameters
+    ----------
+    moments
+        Sums over prompts.
+    level
+        Level of the interval.
+    top, bottom
+        Positions of the sum of values and of the number of rows.
+    centre
+        Added to the mean: what was subtracted from the values.
+    """
+
+    def ratio(sums: Sums) -> Sums:
+        return np.array([sums[top] / sums[bottom]])
+
+    values, covariance = linearise(moments, ratio)
+    value, error = float(values[0]) + centre, math.sqrt(max(float(covariance[0, 0]), 0.0))
+    return value, error, student_interval(value, error, moments.clusters - 1, level)
+
+
+def student_interval(value: float, error: float, freedom: int, level: float) -> tuple[float, float]:
+    """Return Student's interval around a mean with a standard error."""
+    from scipy.special import stdtrit
+
+    reach = float(stdtrit(max(freedom, 1), (1 + level) / 2)) * error
+    return value - reach, value + reach

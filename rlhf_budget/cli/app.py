@@ -41,6 +41,11 @@ COMMANDS = {
         "rlhf_budget.cli.compare", "compare", "Set scenarios side by side and explain differences."
     ),
     "check": Entry("rlhf_budget.cli.check", "check", "Gate a plan in continuous integration."),
+    "verify": Entry(
+        "rlhf_budget.cli.verify",
+        "verify",
+        "Check proofs that plan --proof wrote, without a search.",
+    ),
     "sweep": Entry("rlhf_budget.cli.sweep", "sweep", "Plan one constant over a range."),
     "calibrate": Entry(
         "rlhf_budget.cli.calibrate", "calibrate_app", "Estimate a scenario's constants from logs."
@@ -48,8 +53,12 @@ COMMANDS = {
     "simulate": Entry(
         "rlhf_budget.cli.simulate", "simulate", "Try plans in worlds where the truth is known."
     ),
+    "report": Entry("rlhf_budget.cli.report", "report", "Make one page of everything."),
     "export": Entry(
         "rlhf_budget.cli.export", "export", "Write the plan as a trainer's own options."
+    ),
+    "explain": Entry(
+        "rlhf_budget.cli.explain", "explain", "Say what a key, a warning or a word means."
     ),
     "schema": Entry(
         "rlhf_budget.cli.schema", "schema", "Print the JSON Schema of scenarios or of an output."

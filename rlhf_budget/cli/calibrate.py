@@ -10,7 +10,6 @@ import typer
 from rlhf_budget.calibrate.logs.dialects import TRAINERS
 from rlhf_budget.cli import (
     calibrate_output,
-    options,
 )
 from rlhf_budget.cli.calibrate_agreement import agreement
 from rlhf_budget.cli.calibrate_costs import costs
@@ -40,17 +39,10 @@ calibrate_app = typer.Typer(
 )
 
 
-calibrate_app.command("reward-model")(reward_model)
-calibrate_app.command("coverage")(coverage)
-calibrate_app.command("costs")(costs)
-calibrate_app.command("agreement")(agreement)
-
-
 def _field(role: str) -> Any:
     return typer.Option(metavar="NAME", help=f"Field with {role}.", show_default=False)
 
 
-@calibrate_app.command()
 def rollouts(
     paths: calibrate_output.Paths,
     trainer: Annotated[
@@ -104,23 +96,17 @@ def rollouts(
     engine: Annotated[
         EngineChoice, typer.Option(help="Where the aggregates run.")
     ] = EngineChoice.DUCKDB,
-    level: calibrate_output.Level = 0.95,
-    strict: calibrate_output.Strict = False,
-    include_unreliable: calibrate_output.IncludeUnreliable = False,
-    into: calibrate_output.Into = None,
-    yes: calibrate_output.Yes = False,
-    plot: calibrate_output.Plot = None,
-    format_: calibrate_output.FormatOption = None,
-    output: options.Output = None,
-    quiet: options.Quiet = False,
-    _debug: options.Debug = False,
-) -> None:
+    *,
+    level: float,
+    strict: bool,
+    into: str | None,
+) -> calibrate_output.Found:
     """Variances, informative groups and the log-ratio from rollout logs.
 
     Reads .jsonl, .jsonl.gz, .json, .csv and .parquet of TRL, verl, OpenRLHF, Open-Instruct,
     NeMo-RL, or any with the fields named. A trainer's log alone gives what it holds.
     """
-    from rlhf_budget.calibrate import FieldNames, RolloutOptions, rollouts_from_files
+    from rlhf_budget.calibrate import FieldNames, RolloutOptions, priced, rollouts_from_files
 
     found = rollouts_from_files(
         paths,
@@ -147,30 +133,27 @@ def rollouts(
             rollouts_per_prompt,
         ),
         engine=engine.value,
+        scenario=into,
     )
-    calibrate_output.draw(found, plot, quiet=quiet)
-    calibrate_output.send_calibration(
-        found,
-        format_,
-        output,
-        include_unreliable=include_unreliable,
-        quiet=quiet,
-        into=into,
-        yes=yes,
-        sections=_rollout_sections(found),
-    )
+    if into is not None:
+        found = priced(found, into)
+    return calibrate_output.Found(found, _rollout_sections(found))
 
 
 def _rollout_sections(found: RolloutConstants) -> tuple[Section, ...]:
+    from rlhf_budget.calibrate.rollouts.groups import least_costly
     from rlhf_budget.report.document import Column, Row, Section, Table
 
     sections = []
     if found.groups is not None:
-        columns = (
+        least = least_costly(found.groups)
+        columns: tuple[Column, ...] = (
             Column("rollouts per prompt", "integer"),
             Column("informative groups", "percent"),
             Column("interval", "percent"),
             Column("rollouts per informative group", "significant"),
+            Column("money per informative group", "significant"),
+            Column("to run with"),
         )
         rows = tuple(
             Row(
@@ -179,6 +162,8 @@ def _rollout_sections(found: RolloutConstants) -> tuple[Section, ...]:
                     group.informative_share,
                     group.interval,
                     group.rollouts_per_informative_group,
+                    group.money_per_informative_group,
+                    "costs least" if group is least else None,
                 )
             )
             for group in found.groups
@@ -207,3 +192,13 @@ def _rollout_sections(found: RolloutConstants) -> tuple[Section, ...]:
             Section("Fits of the log-ratio's tail, best first", (Table(columns, rows),))
         )
     return tuple(sections)
+
+
+for _name, _command, _without in (
+    ("reward-model", reward_model, ()),
+    ("coverage", coverage, ("plot",)),
+    ("costs", costs, ("plot",)),
+    ("agreement", agreement, ("plot", "include_unreliable", "into", "yes")),
+    ("rollouts", rollouts, ()),
+):
+    calibrate_app.command(_name)(calibrate_output.calibration_command(_command, _without))

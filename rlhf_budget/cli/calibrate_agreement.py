@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rlhf_budget.cli import calibrate_output, options
+from rlhf_budget.cli import calibrate_output
 
 if TYPE_CHECKING:
     from rlhf_budget.calibrate.agreement.calibration import AgreementConstants
@@ -13,13 +13,10 @@ if TYPE_CHECKING:
 
 def agreement(
     paths: calibrate_output.Paths,
-    level: calibrate_output.Level = 0.95,
-    strict: calibrate_output.Strict = False,
-    format_: calibrate_output.FormatOption = None,
-    output: options.Output = None,
-    quiet: options.Quiet = False,
-    _debug: options.Debug = False,
-) -> None:
+    *,
+    level: float,
+    strict: bool,
+) -> calibrate_output.Found:
     """How often two annotators agree, from preference sets with repeated votes.
 
     Reads a vote a row, a list of votes a pair, a column an annotator, or counts of votes, as
@@ -28,14 +25,7 @@ def agreement(
     from rlhf_budget.calibrate import agreement_from_files
 
     found = agreement_from_files(paths, level=level, strict=strict)
-    calibrate_output.send_calibration(
-        found,
-        format_,
-        output,
-        include_unreliable=False,
-        quiet=quiet,
-        sections=_sections(found),
-    )
+    return calibrate_output.Found(found, _sections(found))
 
 
 def _sections(found: AgreementConstants) -> tuple[Section, ...]:

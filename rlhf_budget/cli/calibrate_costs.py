@@ -8,7 +8,6 @@ import typer
 
 from rlhf_budget.cli import (
     calibrate_output,
-    options,
 )
 from rlhf_budget.errors import CalibrationError
 
@@ -28,16 +27,11 @@ def costs(
     run: Annotated[
         str | None, typer.Option(metavar="NAME", help="Use the runs of this name only.")
     ] = None,
-    level: calibrate_output.Level = 0.95,
-    strict: calibrate_output.Strict = False,
-    include_unreliable: calibrate_output.IncludeUnreliable = False,
-    into: calibrate_output.Into = None,
-    yes: calibrate_output.Yes = False,
-    format_: calibrate_output.FormatOption = None,
-    output: options.Output = None,
-    quiet: options.Quiet = False,
-    _debug: options.Debug = False,
-) -> None:
+    *,
+    level: float,
+    strict: bool,
+    into: str | None,
+) -> calibrate_output.Found:
     """Prices of a prompt and of a rollout, from what two or more past runs cost.
 
     Columns: prompts, rollouts_per_prompt, and cost or hours; optionally gpus (1), tokens (mean
@@ -51,16 +45,7 @@ def costs(
     if into is not None and len(found.names) > 1:
         names = ", ".join(found.names)
         raise CalibrationError(f"a scenario has room for one; choose with --run among {names}")
-    calibrate_output.send_calibration(
-        found,
-        format_,
-        output,
-        include_unreliable=include_unreliable,
-        quiet=quiet,
-        into=into,
-        yes=yes,
-        sections=_sections(found),
-    )
+    return calibrate_output.Found(found, _sections(found))
 
 
 def _sections(found: CostConstants) -> tuple[Section, ...]:

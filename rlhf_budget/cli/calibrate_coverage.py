@@ -13,7 +13,7 @@ from rlhf_budget.cli import (
 )
 
 if TYPE_CHECKING:
-    from rlhf_budget.calibrate.coverage.calibration import CoverageConstants
+    from rlhf_budget.calibrate.coverage.results import CoverageConstants
     from rlhf_budget.report.document import Section
 
 
@@ -54,16 +54,10 @@ def coverage(
         ),
     ] = None,
     seed: options.Seed = 0,
-    level: calibrate_output.Level = 0.95,
-    strict: calibrate_output.Strict = False,
-    include_unreliable: calibrate_output.IncludeUnreliable = False,
-    into: calibrate_output.Into = None,
-    yes: calibrate_output.Yes = False,
-    format_: calibrate_output.FormatOption = None,
-    output: options.Output = None,
-    quiet: options.Quiet = False,
-    _debug: options.Debug = False,
-) -> None:
+    *,
+    level: float,
+    strict: bool,
+) -> calibrate_output.Found:
     """How far the reward model's training data are from the current policy.
 
     From features of a linear reward head (--training, --current), or from log-probabilities of
@@ -78,16 +72,7 @@ def coverage(
         level=level,
         strict=strict,
     )
-    calibrate_output.send_calibration(
-        found,
-        format_,
-        output,
-        include_unreliable=include_unreliable,
-        quiet=quiet,
-        into=into,
-        yes=yes,
-        sections=_sections(found),
-    )
+    return calibrate_output.Found(found, _sections(found))
 
 
 def _found(

@@ -1,9 +1,15 @@
-"""How every calibration is printed and written into a scenario, and the options for it."""
+"""How every calibration is printed and written into a scenario, and the options for it.
+
+A command of ``calibrate`` declares what only it has; :func:`calibration_command` gives it the rest.
+"""
 
 from __future__ import annotations
 
+import inspect
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +20,8 @@ from rlhf_budget.cli.output import Answer, deliver, notice, send
 from rlhf_budget.errors import CalibrationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rlhf_budget.calibrate.estimates import Calibration, Estimate
     from rlhf_budget.calibrate.into.edit import ScenarioEdit
     from rlhf_budget.report.document import Document, Section
@@ -29,56 +37,108 @@ class CalibrateFormat(StrEnum):
     CSV = "csv"
 
 
-FormatOption = Annotated[
-    CalibrateFormat | None,
-    typer.Option("--format", "-f", help="How to print; default yaml, or by --output's suffix."),
-]
-Level = Annotated[float, typer.Option(help="Level of the intervals, between 0 and 1.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Make rows that cannot be used an error.")]
-IncludeUnreliable = Annotated[
-    bool, typer.Option("--include-unreliable", help="Write unreliable values too.")
-]
 Paths = Annotated[
     list[str],
     typer.Argument(metavar="PATH...", help="Files, patterns or directories.", show_default=False),
 ]
-Into = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SCENARIO",
-        help="Write the constants and their sources into a scenario file; all else in it stays.",
-    ),
-]
-Yes = Annotated[bool, typer.Option("--yes", help="Write without asking.")]
-Plot = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE", help="Draw the fit: .svg, .png, .pdf or .html. Needs the extra [plot]."
-    ),
-]
 
 
-def send_calibration(
-    calibration: Calibration,
-    format_: CalibrateFormat | None,
-    output: str | None,
-    *,
-    include_unreliable: bool,
-    quiet: bool,
-    into: str | None = None,
-    yes: bool = False,
-    sections: tuple[Section, ...] = (),
+def _shared(
+    level: Annotated[float, typer.Option(help="Level of the intervals, between 0 and 1.")] = 0.95,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Make rows that cannot be used an error.")
+    ] = False,
+    include_unreliable: Annotated[
+        bool, typer.Option("--include-unreliable", help="Write unreliable values too.")
+    ] = False,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCENARIO",
+            help="Write the constants and their sources into a scenario file; all else in it"
+            " stays.",
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Write without asking.")] = False,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw the fit: .svg, .png, .pdf or .html. Needs the extra [plot].",
+        ),
+    ] = None,
+    format_: Annotated[
+        CalibrateFormat | None,
+        typer.Option("--format", "-f", help="How to print; default yaml, or by --output's suffix."),
+    ] = None,
+    output: options.Output = None,
+    quiet: options.Quiet = False,
+    _debug: options.Debug = False,
 ) -> None:
-    """Print the result of any calibration, or write it to a file whole or not at all.
+    """Hold the options of every calibration; only its signature is used."""
 
-    ``sections`` are those that only this calibration has, for table and markdown. With ``into``
-    its constants go into that scenario file too, after the difference was shown; whatever is wrong
-    with the file is told before anything is printed.
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a command of ``calibrate`` hands over."""
+
+    calibration: Calibration
+    """The result."""
+    sections: tuple[Section, ...] = ()
+    """Sections that only this calibration has, for table and markdown."""
+
+
+def calibration_command(
+    function: Callable[..., Found], without: tuple[str, ...] = ()
+) -> Callable[..., None]:
+    """Return a command that has the options of every calibration beside a function's own.
+
+    Its result is drawn, printed, and written into a scenario after the difference was shown;
+    whatever is wrong with that file is told before anything is printed.
+
+    Parameters
+    ----------
+    function
+        The calibration. Where a parameter is named like a shared option, it is given that.
+    without
+        Shared options that it does not have.
     """
-    edit = None if into is None else _prepared(calibration, into, unreliable=include_unreliable)
-    _print(calibration, format_, output, unreliable=include_unreliable, quiet=quiet, own=sections)
-    if edit is not None:
-        _write_into(edit, yes=yes, quiet=quiet)
+    shared = {
+        name: parameter
+        for name, parameter in inspect.signature(_shared, eval_str=True).parameters.items()
+        if name not in without
+    }
+    given = inspect.signature(function, eval_str=True).parameters
+    wanted = [name for name in given if name in shared]
+
+    @wraps(function)
+    def command(**values: Any) -> None:
+        settings = {name: values.pop(name) for name in shared}
+        found = function(**values, **{name: settings[name] for name in wanted})
+        quiet, into = settings["quiet"], settings.get("into")
+        unreliable = settings.get("include_unreliable", False)
+        draw(found.calibration, settings.get("plot"), quiet=quiet)
+        edit = None if into is None else _prepared(found.calibration, into, unreliable=unreliable)
+        _print(
+            found.calibration,
+            settings["format_"],
+            settings["output"],
+            unreliable=unreliable,
+            quiet=quiet,
+            own=found.sections,
+        )
+        if edit is not None:
+            _write_into(edit, yes=settings["yes"], quiet=quiet)
+
+    # Typer reads the options from the signature.
+    own = [parameter for name, parameter in given.items() if name not in shared]
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in (*own, *shared.values())
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
 
 
 def _prepared(calibration: Calibration, into: str, *, unreliable: bool) -> ScenarioEdit:

@@ -9,7 +9,6 @@ import typer
 
 from rlhf_budget.cli import (
     calibrate_output,
-    options,
 )
 
 if TYPE_CHECKING:
@@ -55,17 +54,10 @@ def reward_model(
         tuple[float, float],
         typer.Option(metavar="LOW HIGH", help="Least and largest reward, for --curvature worst."),
     ] = (0.0, 1.0),
-    level: calibrate_output.Level = 0.95,
-    strict: calibrate_output.Strict = False,
-    include_unreliable: calibrate_output.IncludeUnreliable = False,
-    into: calibrate_output.Into = None,
-    yes: calibrate_output.Yes = False,
-    plot: calibrate_output.Plot = None,
-    format_: calibrate_output.FormatOption = None,
-    output: options.Output = None,
-    quiet: options.Quiet = False,
-    _debug: options.Debug = False,
-) -> None:
+    *,
+    level: float,
+    strict: bool,
+) -> calibrate_output.Found:
     """How a reward model's error falls with labels, from its evaluation losses.
 
     Reads tables of labels and losses, and Hugging Face's trainer_state.json: one file gives its
@@ -90,17 +82,7 @@ def reward_model(
         reward_range=reward_range,
         level=level,
     )
-    calibrate_output.draw(found, plot, quiet=quiet)
-    calibrate_output.send_calibration(
-        found,
-        format_,
-        output,
-        include_unreliable=include_unreliable,
-        quiet=quiet,
-        into=into,
-        yes=yes,
-        sections=_sections(found),
-    )
+    return calibrate_output.Found(found, _sections(found))
 
 
 def _above_zero(value: float | None, flag: str) -> float | None:

@@ -16,6 +16,7 @@ from rlhf_budget.errors import (
     InfeasibleError,
     LogError,
     MissingExtraError,
+    ProofError,
     RlhfBudgetError,
     ScenarioError,
     TrainerError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rlhf_budget.errors import Problem
     from rlhf_budget.report.layout import Line
 
+NOT_PROVED = 1
 USAGE = 2
 INFEASIBLE = 3
 FILE = 4
@@ -42,6 +44,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (TrainerError, USAGE),
     (InfeasibleError, INFEASIBLE),
     (UnreachableTargetError, INFEASIBLE),
+    (ProofError, NOT_PROVED),
     (LogError, FILE),
     (FileAccessError, FILE),
     (OSError, FILE),

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from rlhf_budget.report.formats import FORMATS
 
-class Format(StrEnum):
-    """How results are printed."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-    TABLE = "table"
-    JSON = "json"
-    MARKDOWN = "markdown"
-    CSV = "csv"
+    Format = str
+    CheckFormat = str
+
+    Parsed = TypeVar("Parsed")
+else:
+    # Typer offers the members of an enumeration; a type checker cannot follow one made here.
+    Format = StrEnum("Format", {name.upper(): name for name in FORMATS})
+    CheckFormat = StrEnum("CheckFormat", {name.upper(): name for name in (*FORMATS, "github")})
 
 
 def _quiet(context: typer.Context, value: bool) -> bool:
@@ -35,6 +40,14 @@ def _positive(value: float | None) -> float | None:
     return value
 
 
+def parsed(parse: Callable[[str], Parsed], text: str, option: str) -> Parsed:
+    """Parse what an option was given; what it is not is told as the option's fault."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
 ScenarioFile = Annotated[
     str,
     typer.Argument(
@@ -51,10 +64,11 @@ SetValues = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a constant, as in costs.label=0.2. Repeatable."
     ),
 ]
-FormatOption = Annotated[
-    Format | None,
-    typer.Option("--format", "-f", help="How to print; default table, or by --output's suffix."),
-]
+_HOW_TO_PRINT = typer.Option(
+    "--format", "-f", help="How to print; default table, or by --output's suffix."
+)
+FormatOption = Annotated[Format | None, _HOW_TO_PRINT]
+CheckFormatOption = Annotated[CheckFormat | None, _HOW_TO_PRINT]
 Output = Annotated[
     str | None,
     typer.Option("--output", "-o", metavar="FILE", help="Write to a file, whole or not at all."),
@@ -62,6 +76,10 @@ Output = Annotated[
 Tolerance = Annotated[
     float,
     typer.Option(min=0.0, callback=finite, help="Relative gap at which a plan counts as proved."),
+]
+Plot = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Draw: .svg, .png, .pdf or .html. Needs [plot]."),
 ]
 TargetBound = Annotated[
     float | None,

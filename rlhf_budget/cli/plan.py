@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
-from rlhf_budget.cli.output import Answer, send
+from rlhf_budget.cli.output import Answer, notice, send
 
 if TYPE_CHECKING:
     from rlhf_budget.planning.results import Plan
@@ -18,6 +20,12 @@ def plan(
     set_: options.SetValues = None,
     target_bound: options.TargetBound = None,
     explain: options.Explain = False,
+    proof: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROOF.json[.gz]", help="Write a proof that the command verify can check."
+        ),
+    ] = None,
     tolerance: options.Tolerance = 1e-6,
     format_: options.FormatOption = None,
     output: options.Output = None,
@@ -28,6 +36,8 @@ def plan(
 
     With --target-bound, find the least budget that reaches a bound instead.
     """
+    if proof is not None and target_bound is not None:
+        raise typer.BadParameter("--proof goes with a budget: not with --target-bound, as yet.")
     from rlhf_budget.planning import planner
     from rlhf_budget.scenario import load_scenario
 
@@ -35,6 +45,13 @@ def plan(
         file, scenario=scenario, set_values=set_ or (), budget_required=target_bound is None
     )
     found = planner.plan(loaded, tolerance=tolerance, target_bound=target_bound)
+    if proof is not None:
+        from rlhf_budget.optimum.proof.certificate import prove
+        from rlhf_budget.optimum.proof.files import packed
+        from rlhf_budget.report.data import write_whole
+
+        write_whole(proof, packed(prove(loaded, found.allocation, tolerance=tolerance), proof))
+        notice(f"Wrote {proof}, checked by interval arithmetic.", quiet=quiet)
     answer = Answer(
         command="plan",
         document=lambda: _document(found, explain=explain),

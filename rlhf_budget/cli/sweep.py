@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
+from rlhf_budget.cli import options
 from rlhf_budget.cli.errors import INFEASIBLE
 from rlhf_budget.cli.output import Answer, notice, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from rlhf_budget.studies.sweeps import Over
 
 
 class ScaleName(StrEnum):
@@ -41,10 +40,7 @@ def sweep(
     ] = None,
     scenario: options.ScenarioName = None,
     set_: options.SetValues = None,
-    plot: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Draw: .svg, .png, .pdf or .html. Needs [plot]."),
-    ] = None,
+    plot: options.Plot = None,
     tolerance: options.Tolerance = 1e-6,
     format_: options.FormatOption = None,
     output: options.Output = None,
@@ -59,7 +55,11 @@ def sweep(
     from rlhf_budget.scenario import load_scenario
     from rlhf_budget.studies import sweeps
 
-    chosen = _over(over, points, scale)
+    chosen = options.parsed(
+        partial(sweeps.parse_over, points=points, scale=None if scale is None else scale.value),
+        over,
+        "--over",
+    )
     if plot is not None:
         from rlhf_budget.report.charts import check_chart_file
 
@@ -87,15 +87,6 @@ def sweep(
     send(answer, format_, output, quiet=quiet)
     if not found.planned:
         raise typer.Exit(INFEASIBLE)
-
-
-def _over(text: str, points: int, scale: ScaleName | None) -> Over:
-    from rlhf_budget.studies import sweeps
-
-    try:
-        return sweeps.parse_over(text, points=points, scale=None if scale is None else scale.value)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--over") from None
 
 
 def _progress(total: int, *, quiet: bool) -> Callable[[int], None]:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from rlhf_budget.bound.terms import Allocation, Bound, best_rollouts, evaluate, infimum
-from rlhf_budget.errors import InfeasibleError, RlhfBudgetError, UnreachableTargetError
-from rlhf_budget.optimum.problems import CAP, Case, budget_problem, prepare, target_problem
+import numpy as np
+
+from rlhf_budget.bound.results import Allocation
+from rlhf_budget.errors import (
+    InfeasibleError,
+    Problem,
+    RlhfBudgetError,
+    ScenarioError,
+    UnreachableTargetError,
+)
+from rlhf_budget.optimum.budget_problem import budget_problem
+from rlhf_budget.optimum.case import CAP, Case, prepare
 from rlhf_budget.optimum.results import Certificate, Target
-from rlhf_budget.optimum.search import minimise
+from rlhf_budget.optimum.search import FULL_EFFORT, minimise
+from rlhf_budget.optimum.target_problem import target_problem
 from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from rlhf_budget.bound.results import Bound
     from rlhf_budget.optimum.money import Cost
     from rlhf_budget.optimum.results import Status
-    from rlhf_budget.optimum.search import Search
+    from rlhf_budget.optimum.search import Effort, Search
     from rlhf_budget.scenario.models import Scenario
 
 TOLERANCE = 1e-6
@@ -27,8 +39,8 @@ TOLERANCE = 1e-6
 class Optimum:
     """A certified best allocation."""
 
-    scenario: Scenario
-    """What was planned."""
+    case: Case
+    """What was planned, as it was prepared."""
     status: Status
     """``optimal`` where proved within the tolerance, else ``not_proved``."""
     allocation: Allocation
@@ -42,6 +54,11 @@ class Optimum:
     target: Target | None
     """Set where the cost was minimised for a target bound."""
 
+    @property
+    def scenario(self) -> Scenario:
+        """What was planned, as it was given."""
+        return self.case.scenario
+
 
 def optimise(scenario: Scenario, *, tolerance: float = TOLERANCE) -> Optimum:
     """Find the allocation with the least bound within the budget and the limits.
@@ -51,15 +68,12 @@ def optimise(scenario: Scenario, *, tolerance: float = TOLERANCE) -> Optimum:
     InfeasibleError
         Where no allocation within the limits fits the budget.
     """
-    outcome = optimise_many((scenario,), tolerance=tolerance)[0]
-    if isinstance(outcome, RlhfBudgetError):
-        raise outcome
-    return outcome
+    return _or_raise(optimise_many((scenario,), tolerance=tolerance)[0])
 
 
 def optimise_many(
-    scenarios: Sequence[Scenario], *, tolerance: float = TOLERANCE
-) -> tuple[Optimum | InfeasibleError, ...]:
+    scenarios: Sequence[Scenario], *, tolerance: float = TOLERANCE, effort: Effort = FULL_EFFORT
+) -> tuple[Optimum | RlhfBudgetError, ...]:
     """Optimise many scenarios at once: the same answers as one by one, sooner.
 
     Returns
@@ -67,38 +81,122 @@ def optimise_many(
     tuple
         For each scenario, in order, its optimum, or the error that :func:`optimise` would raise.
     """
-    outcomes: dict[int, Optimum | InfeasibleError] = {}
-    alike: dict[tuple[str, str], list[tuple[int, Case]]] = {}
-    for index, scenario in enumerate(scenarios):
-        case = prepare(scenario)
-        problem = infeasibility(case)
-        if problem is not None:
-            outcomes[index] = problem
+
+    def solve(cases: Sequence[Case], _: Sequence[int]) -> list[Optimum | RlhfBudgetError]:
+        problem = budget_problem(cases)
+        searches = minimise(
+            problem, problem.boxes(), len(cases), tolerance=tolerance, effort=effort
+        )
+        return [
+            _optimum(case, search, tolerance) for case, search in zip(cases, searches, strict=True)
+        ]
+
+    cases = [prepare(scenario) for scenario in scenarios]
+    return _solved([infeasibility(case) or case for case in cases], solve)
+
+
+def least_cost(scenario: Scenario, target: float, *, tolerance: float = TOLERANCE) -> Optimum:
+    """Find the cheapest allocation within the limits whose bound is at most ``target``.
+
+    Parameters
+    ----------
+    scenario
+        Its budget, if it has one, plays no part.
+    target
+        Bound to reach, reward units.
+    tolerance
+        Relative gap in cost that counts as proved.
+
+    Raises
+    ------
+    UnreachableTargetError
+        Where no budget reaches the target; known before any search.
+    """
+    return _or_raise(least_cost_many((prepare(scenario),), (target,), tolerance=tolerance)[0])
+
+
+def least_cost_many(
+    cases: Sequence[Case],
+    targets: Sequence[float],
+    *,
+    tolerance: float = TOLERANCE,
+    effort: Effort = FULL_EFFORT,
+) -> tuple[Optimum | RlhfBudgetError, ...]:
+    """:func:`least_cost` of many cases, each for its target, at once; errors in their places."""
+
+    def solve(alike: Sequence[Case], indexes: Sequence[int]) -> list[Optimum | RlhfBudgetError]:
+        problem = target_problem(alike, [targets[index] for index in indexes])
+        searches = minimise(
+            problem, problem.boxes(), len(alike), tolerance=tolerance, effort=effort
+        )
+        return [
+            _optimum(cases[index], search, tolerance, targets[index])
+            for index, search in zip(indexes, searches, strict=True)
+        ]
+
+    reachable = [
+        _unreachable(case, target) or case.without_budget()
+        for case, target in zip(cases, targets, strict=True)
+    ]
+    return _solved(reachable, solve)
+
+
+def _or_raise(outcome: Optimum | RlhfBudgetError) -> Optimum:
+    if isinstance(outcome, RlhfBudgetError):
+        raise outcome
+    return outcome
+
+
+def _solved(
+    entries: Sequence[Case | RlhfBudgetError],
+    solve: Callable[[Sequence[Case], Sequence[int]], list[Optimum | RlhfBudgetError]],
+) -> tuple[Optimum | RlhfBudgetError, ...]:
+    """Solve the cases among the entries, those of one label kind in one search."""
+    outcomes: dict[int, Optimum | RlhfBudgetError] = {}
+    alike: dict[str, list[int]] = {}
+    for index, entry in enumerate(entries):
+        if isinstance(entry, RlhfBudgetError):
+            outcomes[index] = entry
         else:
-            kind = (case.constants.concentration, case.constants.label_kind)
-            alike.setdefault(kind, []).append((index, case))
-    for entries in alike.values():
-        cases = [case for _, case in entries]
-        problem_ = budget_problem(cases)
-        searches = minimise(problem_, problem_.boxes(), len(cases), tolerance=tolerance)
-        for (index, case), search in zip(entries, searches, strict=True):
-            outcomes[index] = _budget_optimum(case, search, tolerance)
-    return tuple(outcomes[index] for index in range(len(scenarios)))
+            alike.setdefault(entry.constants.label_kind, []).append(index)
+    for indexes in alike.values():
+        cases = [entry for index in indexes if isinstance(entry := entries[index], Case)]
+        # Constants beyond reason overflow; infinite bounds are refused when all is done.
+        with np.errstate(over="ignore", invalid="ignore"):
+            outcomes |= zip(indexes, solve(cases, indexes), strict=True)
+    return tuple(outcomes[index] for index in range(len(entries)))
 
 
-def _budget_optimum(case: Case, search: Search, tolerance: float) -> Optimum:
-    allocation, bound, cost = _decision(case, search)
-    lower = min(search.lower_bound, bound.total)
-    gap = (bound.total - lower) / bound.total if bound.total > 0 else 0.0
-    certificate = Certificate(lower, gap, gap <= tolerance, search.evaluations)
-    status: Status = "optimal" if certificate.proved else "not_proved"
-    return Optimum(case.scenario, status, allocation, bound, cost, certificate, None)
-
-
-def _decision(case: Case, search: Search) -> tuple[Allocation, Bound, Cost]:
+def _optimum(
+    case: Case, search: Search, tolerance: float, target: float | None = None
+) -> Optimum | RlhfBudgetError:
+    if not search.best.tie:
+        return _beyond_floats()
     _, n, K, m = search.best.tie
-    allocation = Allocation(n, K, m, case.sampling(n, K)[1])
-    return allocation, evaluate(case.scenario, allocation), case.prices.cost(n, K, m)
+    allocation = Allocation(n, K, m, case.bound.sampling_and_clipping(n, K)[2])
+    paid_by = case if target is None else case.without_budget()
+    bound, cost = case.bound.at(allocation), paid_by.prices.cost(n, K, m)
+    if not math.isfinite(bound.total):
+        return _beyond_floats()
+    value = bound.total if target is None else cost.total
+    lower = min(search.lower_bound, value)
+    gap = (value - lower) / value if value > 0 else 0.0
+    proved = gap <= tolerance
+    reached = None if target is None else Target(target, value, lower, gap)
+    # With a target it is the cost that is proved; the bound is what it is.
+    certificate = (
+        Certificate(lower, gap, proved, search.evaluations)
+        if target is None
+        else Certificate(bound.total, 0.0, proved, search.evaluations)
+    )
+    status: Status = "optimal" if proved else "not_proved"
+    return Optimum(case, status, allocation, bound, cost, certificate, reached)
+
+
+def _beyond_floats() -> ScenarioError:
+    found = "a bound beyond the largest number that floats hold"
+    allowed = "smaller constants: kl_coefficient, log_ratio, coverage or clip_threshold.min"
+    return ScenarioError((Problem("objective", found, allowed),))
 
 
 def infeasibility(case: Case) -> InfeasibleError | None:
@@ -132,49 +230,20 @@ def infeasibility(case: Case) -> InfeasibleError | None:
     )
 
 
-def least_cost(scenario: Scenario, target: float, *, tolerance: float = TOLERANCE) -> Optimum:
-    """Find the cheapest allocation within the limits whose bound is at most ``target``.
-
-    Parameters
-    ----------
-    scenario
-        Its budget, if it has one, plays no part.
-    target
-        Bound to reach, reward units.
-    tolerance
-        Relative gap in cost that counts as proved.
-
-    Raises
-    ------
-    UnreachableTargetError
-        Where no budget reaches the target; known before any search.
-    """
-    case = prepare(scenario, with_budget=False)
-    _check_reachable(case, target)
-    problem = target_problem((case,), (target,))
-    search = minimise(problem, problem.boxes(), 1, tolerance=tolerance)[0]
-    allocation, bound, cost = _decision(case, search)
-    lower = min(search.lower_bound, cost.total)
-    gap = (cost.total - lower) / cost.total if cost.total > 0 else 0.0
-    certificate = Certificate(bound.total, 0.0, gap <= tolerance, search.evaluations)
-    status: Status = "optimal" if certificate.proved else "not_proved"
-    reached = Target(target, cost.total, lower, gap)
-    return Optimum(scenario, status, allocation, bound, cost, certificate, reached)
-
-
-def _check_reachable(case: Case, target: float) -> None:
-    shift = case.shift(case.labels[1])
-    parts = [case.parts(case.prompts[1], K) for K in best_rollouts(case.scenario)]
+def _unreachable(case: Case, target: float) -> UnreachableTargetError | None:
+    """Say whether no budget reaches the target, with the infimum and what sets it."""
+    bound, n = case.bound, case.prompts[1]
+    shift = bound.shift(case.labels[1])
+    parts = [bound.sampling_and_clipping(n, K)[:2] for K in bound.best_rollouts()]
     # Summed in the order of the bound itself, so that a target at the caps is reached to the digit.
     at_caps = min(sampling + shift + clipping for sampling, clipping in parts)
-    least = infimum(case.scenario)
     if at_caps <= target:
-        return
-    limits = _limits_on_infimum(case.scenario)
+        return None
+    least, limits = case.bound.infimum(), _limits_on_infimum(case.scenario)
     why = f"It is set by {', '.join(limits)}." if limits else "It is set by the caps of 10^12."
     if target > least:
         why = f"Only more than {CAP:,} prompts or labels could, which no plan may use."
-    raise UnreachableTargetError(
+    return UnreachableTargetError(
         f"No budget brings the bound to {target:.6g}: its infimum over all budgets is "
         f"{least:.6g}. {why} The nearest that can be had is just above {max(least, at_caps):.6g}.",
         infimum=least,

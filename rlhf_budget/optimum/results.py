@@ -41,6 +41,8 @@ class NearOptimal(Record):
     """Least and most labels."""
     least_cost: units.Money
     """Cost of the cheapest such plan."""
+    approximate: bool
+    """True where the search stopped early: the ranges hold every such plan, and may be too wide."""
 
 
 @dataclass(frozen=True)

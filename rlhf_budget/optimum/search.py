@@ -24,16 +24,29 @@ if TYPE_CHECKING:
 
 FINEST_GAP = 1e-13
 """Relative gap at which the search stops."""
-CHEAP_EVALUATIONS = 100_000
-"""Per group: beyond these the search stops as soon as the gap is within the tolerance."""
-MOST_EVALUATIONS = 20_000_000
-"""Per group on average: beyond these the search stops, proved or not."""
+EXACT_WORTH = 50
+"""Evaluations in whole arrays that take as long as an exact one."""
 SETTLED_AT_ONCE = 16
 """Points per group that one round evaluates exactly."""
 _FIRST_PARTS, _ROW_PARTS = (10, 14), (3, 4)
 """Parts in (rows, x): of the whole at first, and of boxes of several rows."""
 _FINE_PARTS, _COARSE_PARTS, _FEW_BOXES = 16, 6, 2000
 """Parts in x of single rows: many where boxes are few, since each round costs its overhead."""
+
+
+class Effort(NamedTuple):
+    """How many evaluations per group a search may make, an exact one counted as many."""
+
+    cheap: int
+    """Beyond these the search stops as soon as the gap is within the tolerance."""
+    most: int
+    """On average over the groups: beyond these it stops, proved or not."""
+
+
+FULL_EFFORT = Effort(100_000, 500_000)
+"""For the plan itself."""
+BESIDE_EFFORT = Effort(30_000, 100_000)
+"""For each of the plans beside it."""
 
 
 class Candidate(NamedTuple):
@@ -109,6 +122,7 @@ def minimise(
     groups: int,
     *,
     tolerance: float,
+    effort: Effort = FULL_EFFORT,
     record: Callable[[Boxes], None] | None = None,
 ) -> tuple[Search, ...]:
     """Minimise every group's sum over its boxes.
@@ -123,6 +137,8 @@ def minimise(
         Number of independent problems.
     tolerance
         Relative gap that counts as proved once the search has become expensive.
+    effort
+        When that is.
     record
         Called in each round with the boxes that it closes. None of them holds a point better than
         the best by more than :data:`FINEST_GAP` (or than the gap, where the search stopped early);
@@ -149,7 +165,8 @@ def minimise(
         whole, boxes = boxes, boxes._replace(low=np.where(settled, boxes.high, boxes.low))
         lower[settled] = incumbents.settle(boxes.select(settled), lower[settled])
         keep = lower < incumbents.value[group] * (1.0 - FINEST_GAP)
-        keep &= ~_spent(incumbents, group, np.where(keep, lower, math.inf), tolerance)[group]
+        least = np.where(keep, lower, math.inf)
+        keep &= ~_spent(incumbents, group, least, tolerance, effort)[group]
         np.minimum.at(floor, group[~keep], lower[~keep])
         if record is not None:
             record(whole.select(~keep))
@@ -173,6 +190,7 @@ class _Incumbents:
         self.best = [WORST] * groups
         self.value = np.full(groups, math.inf)
         self.evaluations = np.zeros(groups, dtype=np.int64)
+        self.exact = np.zeros(groups, dtype=np.int64)
 
     def improve(self, boxes: Boxes, promise: Floats) -> None:
         """Try the most promising corner of each group."""
@@ -197,20 +215,22 @@ class _Incumbents:
         group = int(boxes.group[index])
         found = self.problem.exact(group, int(boxes.row_low[index]), int(boxes.high[index]))
         self.evaluations[group] += 1
+        self.exact[group] += 1
         if found < self.best[group]:
             self.best[group], self.value[group] = found, found.value
         return found.value
 
 
 def _spent(
-    incumbents: _Incumbents, group: Integers, lower: Floats, tolerance: float
+    incumbents: _Incumbents, group: Integers, lower: Floats, tolerance: float, effort: Effort
 ) -> NDArray[np.bool_]:
     """Which groups need no further search: proved and no longer cheap, or far too expensive."""
     least = np.full(incumbents.value.size, math.inf)
     np.minimum.at(least, group, lower)
     proved = least >= incumbents.value * (1.0 - tolerance)
-    costly = incumbents.evaluations > CHEAP_EVALUATIONS
-    far_too_many = incumbents.evaluations.sum() > MOST_EVALUATIONS * incumbents.value.size
+    work = incumbents.evaluations + EXACT_WORTH * incumbents.exact
+    costly = work > effort.cheap
+    far_too_many = work.sum() > effort.most * incumbents.value.size
     spent: NDArray[np.bool_] = (proved & costly) | bool(far_too_many)
     return spent
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rlhf_budget.bound.terms import Allocation, evaluate
+from rlhf_budget.bound.results import Allocation
+from rlhf_budget.bound.terms import evaluate
 from rlhf_budget.errors import RlhfBudgetError
+from rlhf_budget.optimum.case import CAP
 from rlhf_budget.optimum.certified import Optimum, least_cost, optimise_many
 from rlhf_budget.optimum.money import Prices, exact, prices_of
-from rlhf_budget.optimum.problems import CAP
+from rlhf_budget.optimum.search import BESIDE_EFFORT
 from rlhf_budget.scenario.leaves import guesses, positive_leaves
 from rlhf_budget.scenario.records import Record
+from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +28,7 @@ WRONG_BY = 2.0
 """A guess without a range is tried at this factor below and above."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cheaper(Record):
     """The cheapest way to the bound that ``current`` has."""
 
@@ -38,7 +40,7 @@ class Cheaper(Record):
     """What ``current`` costs beyond that; negative where it breaks limits that made it cheap."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BuyNothing(Record):
     """The best plan without new prompts and new labels."""
 
@@ -48,7 +50,7 @@ class BuyNothing(Record):
     """What its rollouts cost."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WrongGuess(Record):
     """How the plan fares where one guess is wrong: the plan is kept, the constant is another.
 
@@ -67,7 +69,7 @@ class WrongGuess(Record):
     """True where the best plan is then outside the near-optimal ranges of this one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Advice(Record):
     """What a person needs beside the plan to act on it."""
 
@@ -141,7 +143,7 @@ def _wrong_guesses(plan: Plan) -> tuple[WrongGuess, ...]:
         except RlhfBudgetError:
             # Twice or half of a guess may be no legal value: a coverage below 1.
             continue
-    outcomes = optimise_many([scenario for _, _, scenario in tried])
+    outcomes = optimise_many([scenario for _, _, scenario in tried], effort=BESIDE_EFFORT)
     found = [
         _judged(plan, constant, value, outcome)
         for (constant, value, _), outcome in zip(tried, outcomes, strict=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimise_many
+from rlhf_budget.planning.questions import Question
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rlhf_budget.bound.terms import Allocation
+    from rlhf_budget.bound.results import Allocation
+    from rlhf_budget.optimum.certified import Optimum
+    from rlhf_budget.planning.questions import Plans
     from rlhf_budget.scenario.models import Limits, RolloutLimits, Scenario
 
 MOST_ROLLOUTS = 1024
@@ -18,35 +18,27 @@ SMALLEST_GAIN = 1e-6
 """Relative gain below which a limit costs nothing."""
 
 
-def binding(optimum: Optimum, tolerance: float = TOLERANCE) -> tuple[str, ...]:
-    """Key paths of limits at which a decision stands and without which the plan would be better."""
-    return binding_many((optimum,), tolerance)[0]
+def binding(optimum: Optimum) -> Question[tuple[str, ...]]:
+    """Ask for the key paths of limits at which a decision stands and that cost something."""
+    relaxed = _relaxations(optimum)
+
+    def answer(plans: Plans) -> tuple[str, ...]:
+        gains = {
+            key: _gain(optimum, plan)
+            for key, plan in zip(relaxed, plans, strict=True)
+            if plan is not None
+        }
+        return (*_costly(gains), *_pool_edge(optimum))
+
+    return Question(optimum, tuple(relaxed.values()), answer)
 
 
-def binding_many(
-    optima: Sequence[Optimum], tolerance: float = TOLERANCE
-) -> tuple[tuple[str, ...], ...]:
-    """:func:`binding` of many optima; all relaxed scenarios are solved at once."""
-    relaxed = [
-        (index, key, scenario)
-        for index, optimum in enumerate(optima)
-        for key, scenario in _relaxations(optimum).items()
-    ]
-    gains: list[dict[str, float]] = [{} for _ in optima]
-    within_budget = [entry for entry in relaxed if optima[entry[0]].target is None]
-    outcomes = optimise_many([entry[2] for entry in within_budget], tolerance=tolerance)
-    for (index, key, _), outcome in zip(within_budget, outcomes, strict=True):
-        if isinstance(outcome, Optimum):
-            gains[index][key] = 1.0 - outcome.bound.total / optima[index].bound.total
-    for index, key, scenario in relaxed:
-        target = optima[index].target
-        if target is not None and target.least_cost > 0:
-            cheaper = least_cost(scenario, target.bound, tolerance=tolerance).cost.total
-            gains[index][key] = 1.0 - cheaper / target.least_cost
-    return tuple(
-        (*_costly(entries), *_pool_edge(optimum))
-        for entries, optimum in zip(gains, optima, strict=True)
-    )
+def _gain(optimum: Optimum, relaxed: Optimum) -> float:
+    """The share of the bound, or of the money for a target, that a limit costs."""
+    if optimum.target is None:
+        return 1.0 - relaxed.bound.total / optimum.bound.total
+    least = optimum.target.least_cost
+    return 1.0 - relaxed.cost.total / least if least > 0 else 0.0
 
 
 def _costly(gains: dict[str, float]) -> tuple[str, ...]:

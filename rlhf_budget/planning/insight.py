@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rlhf_budget.bound.groups import informative_shares, textbook_rollouts
-from rlhf_budget.bound.terms import Allocation, evaluate
+from rlhf_budget.bound.inequalities import INEQUALITIES
+from rlhf_budget.bound.results import Allocation
+from rlhf_budget.bound.terms import bound_of
 from rlhf_budget.errors import RlhfBudgetError
-from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimise
-from rlhf_budget.optimum.problems import CAP, prepare
+from rlhf_budget.optimum.case import CAP
 from rlhf_budget.planning.binding import violations
+from rlhf_budget.planning.questions import Question
 from rlhf_budget.planning.results import (
     Alternative,
     AssumedConstant,
@@ -27,19 +30,9 @@ from rlhf_budget.planning.results import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from rlhf_budget.optimum.certified import Optimum
+    from rlhf_budget.planning.questions import Plans
     from rlhf_budget.scenario.models import Scenario
-
-CONCENTRATIONS = ("hoeffding", "prompt_mean", "bernstein")
-
-
-def replan(optimum: Optimum, scenario: Scenario, tolerance: float) -> Optimum | None:
-    """Plan a variant for the same purpose (budget or target); None where it cannot be had."""
-    try:
-        if optimum.target is None:
-            return optimise(scenario, tolerance=tolerance)
-        return least_cost(scenario, optimum.target.bound, tolerance=tolerance)
-    except RlhfBudgetError:
-        return None
 
 
 def guarantees(optimum: Optimum) -> tuple[Guarantee, ...]:
@@ -49,16 +42,13 @@ def guarantees(optimum: Optimum) -> tuple[Guarantee, ...]:
     what they tell of the objective (docs/theory.md, planning rule and guarantee).
     """
     scenario = optimum.scenario.model_copy(update={"groups": None})
-    rule = scenario.bound.concentration
-    found = []
-    for concentration in CONCENTRATIONS:
-        if concentration == rule or _allowed(optimum, concentration):
-            settings = scenario.bound.model_copy(update={"concentration": concentration})
-            judged = scenario.model_copy(update={"bound": settings})
-            bound = evaluate(judged, optimum.allocation)
-            found.append(
-                Guarantee(concentration, bound.total, bound.sampling, concentration == rule)
-            )
+    rule, found = scenario.bound.concentration, []
+    for name, inequality in INEQUALITIES.items():
+        if name == rule or inequality.allows(scenario.bound):
+            settings = scenario.bound.model_copy(update={"concentration": name})
+            judged = bound_of(scenario.model_copy(update={"bound": settings}))
+            bound = judged.at(optimum.allocation)
+            found.append(Guarantee(name, bound.total, bound.sampling, name == rule))
     return tuple(sorted(found, key=lambda entry: entry.total))
 
 
@@ -104,52 +94,58 @@ def schedule(optimum: Optimum) -> Schedule | None:
     return Schedule(size, K // size)
 
 
-def alternatives(optimum: Optimum, tolerance: float = TOLERANCE) -> tuple[Alternative, ...]:
-    """The best plan under each other concentration that the scenario's constants allow."""
+def alternatives(optimum: Optimum) -> Question[tuple[Alternative, ...]]:
+    """Ask for the best plan under each other concentration that the constants allow."""
     settings = optimum.scenario.bound
-    found = []
-    for concentration in CONCENTRATIONS:
-        if concentration == settings.concentration or not _allowed(optimum, concentration):
-            continue
-        bound = settings.model_copy(update={"concentration": concentration})
-        other = replan(optimum, optimum.scenario.model_copy(update={"bound": bound}), tolerance)
-        if other is not None:
-            cost = None if optimum.target is None else other.cost
-            found.append(Alternative(concentration, other.bound.total, other.allocation, cost))
-    return tuple(found)
+    others = {
+        name: settings.model_copy(update={"concentration": name})
+        for name, inequality in INEQUALITIES.items()
+        if name != settings.concentration and inequality.allows(settings)
+    }
 
-
-def _allowed(optimum: Optimum, concentration: str) -> bool:
-    settings = optimum.scenario.bound
-    known = settings.prompt_variance is not None and settings.rollout_variance is not None
-    return concentration != "bernstein" or (known and settings.policy in {"fixed", "finite_class"})
-
-
-def assumed(optimum: Optimum, tolerance: float = TOLERANCE) -> tuple[AssumedConstant, ...]:
-    """Re-plan at both ends of every constant that is a range or unknown."""
-    scenario = optimum.scenario
-
-    def allocation_at(key: str, value: float) -> Allocation | None:
-        try:
-            variant = scenario.with_values({key: value})
-        except RlhfBudgetError:
-            return None
-        other = replan(optimum, variant, tolerance)
-        return None if other is None else other.allocation
-
-    return tuple(
-        AssumedConstant(
-            constant=entry.constant,
-            kind=entry.kind,
-            value=entry.value,
-            low=entry.low,
-            high=entry.high,
-            source=entry.source,
-            allocation_at_low=allocation_at(entry.constant, entry.low),
-            allocation_at_high=allocation_at(entry.constant, entry.high),
+    def answer(plans: Plans) -> tuple[Alternative, ...]:
+        aimed = optimum.target is not None
+        return tuple(
+            Alternative(name, plan.bound.total, plan.allocation, plan.cost if aimed else None)
+            for name, plan in zip(others, plans, strict=True)
+            if plan is not None
         )
-        for entry in scenario.assumed
-    )
+
+    variants = (optimum.scenario.model_copy(update={"bound": other}) for other in others.values())
+    return Question(optimum, tuple(variants), answer)
+
+
+def assumed(optimum: Optimum) -> Question[tuple[AssumedConstant, ...]]:
+    """Ask for the plans at both ends of every constant that is a range or unknown."""
+    scenario = optimum.scenario
+    variants: dict[tuple[str, float], Scenario] = {}
+    for entry in scenario.assumed:
+        for end in (entry.low, entry.high):
+            # An end may be illegal beside the other constants; then there is no plan for it.
+            with suppress(RlhfBudgetError):
+                variants[entry.constant, end] = scenario.with_values({entry.constant: end})
+
+    def answer(plans: Plans) -> tuple[AssumedConstant, ...]:
+        found = {
+            end: plan.allocation
+            for end, plan in zip(variants, plans, strict=True)
+            if plan is not None
+        }
+        return tuple(
+            AssumedConstant(
+                constant=entry.constant,
+                kind=entry.kind,
+                value=entry.value,
+                low=entry.low,
+                high=entry.high,
+                source=entry.source,
+                allocation_at_low=found.get((entry.constant, entry.low)),
+                allocation_at_high=found.get((entry.constant, entry.high)),
+            )
+            for entry in scenario.assumed
+        )
+
+    return Question(optimum, tuple(variants.values()), answer)
 
 
 def current(optimum: Optimum) -> CurrentPlan | None:
@@ -157,13 +153,11 @@ def current(optimum: Optimum) -> CurrentPlan | None:
     scenario, done = optimum.scenario, optimum.scenario.current
     if done is None:
         return None
-    case = prepare(scenario)
-    τ = done.clip_threshold
-    if case.tail is None or τ is None:
-        τ = case.sampling(done.prompts, done.rollouts_per_prompt)[1]
-    allocation = Allocation(done.prompts, done.rollouts_per_prompt, done.labels, τ)
-    bound = evaluate(scenario, allocation)
-    cost = case.prices.cost(done.prompts, done.rollouts_per_prompt, done.labels)
+    case, n, K = optimum.case, done.prompts, done.rollouts_per_prompt
+    τ = case.bound.sampling_and_clipping(n, K, done.clip_threshold)[2]
+    allocation = Allocation(n, K, done.labels, τ)
+    bound = case.bound.at(allocation)
+    cost = case.prices.cost(n, K, done.labels)
     excess = bound.total - optimum.bound.total
     over = cost.unspent is not None and cost.unspent < 0
     return CurrentPlan(

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rlhf_budget.bound.terms import (
-    Allocation,
-    evaluate,
-    reward_shift,
-)
-from rlhf_budget.optimum.problems import Case, prepare
+from rlhf_budget.bound.terms import bound_of
 from rlhf_budget.planning.results import Elasticity, Marginal
 from rlhf_budget.scenario.leaves import positive_leaves, with_leaf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rlhf_budget.bound.results import Allocation
+    from rlhf_budget.optimum.case import Case
     from rlhf_budget.optimum.certified import Optimum
 
 STEP = 1e-6
@@ -29,7 +26,7 @@ def marginal(optimum: Optimum) -> Marginal:
     rollouts per prompt (taken as continuous), each per unit of money (docs/theory.md, marginal
     value).
     """
-    return Marginal(min(0.0, *_slopes(prepare(optimum.scenario), optimum.allocation)))
+    return Marginal(min(0.0, *_slopes(optimum.case, optimum.allocation)))
 
 
 def _slopes(case: Case, allocation: Allocation) -> list[float]:
@@ -50,18 +47,17 @@ def _slopes(case: Case, allocation: Allocation) -> list[float]:
 
 def _label_slope(case: Case, m: int) -> float:
     step = max(1.0, m * STEP) if m == 0 else m * STEP
-    ahead, here = (float(reward_shift(case.constants, labels)) for labels in (m + step, float(m)))
-    return (ahead - here) / step
+    return (case.bound.shift(m + step) - case.bound.shift(m)) / step
 
 
 def _prompt_slope(case: Case, n: float, K: float) -> float:
     step = n * STEP
-    return (case.sampling(n + step, K)[0] - case.sampling(n - step, K)[0]) / (2.0 * step)
+    return (case.bound.least(n + step, K) - case.bound.least(n - step, K)) / (2.0 * step)
 
 
 def _rollout_slope(case: Case, n: float, K: float) -> float:
     step = K * STEP
-    return (case.sampling(n, K + step)[0] - case.sampling(n, K - step)[0]) / (2.0 * step)
+    return (case.bound.least(n, K + step) - case.bound.least(n, K - step)) / (2.0 * step)
 
 
 # --- sensitivity ---------------------------------------------------------------------------------
@@ -81,26 +77,23 @@ def sensitivity(optimum: Optimum, slope: float) -> tuple[Elasticity, ...]:
     slope
         Change of the best bound per currency, at most 0.
     """
-    case = prepare(optimum.scenario)
     entries = [
-        Elasticity(
-            path, _derivative(case, optimum, slope, path, value) * value / optimum.bound.total
-        )
+        Elasticity(path, _derivative(optimum, slope, path, value) * value / optimum.bound.total)
         for path, value in positive_leaves(optimum.scenario)
     ]
     return tuple(sorted(entries, key=lambda entry: -abs(entry.elasticity)))
 
 
-def _derivative(case: Case, optimum: Optimum, slope: float, path: str, value: float) -> float:
+def _derivative(optimum: Optimum, slope: float, path: str, value: float) -> float:
     if path == "budget":
         return slope
     if path.startswith("costs."):
-        return _cost_derivative(case, optimum.allocation, slope, path)
+        return _cost_derivative(optimum.case, optimum.allocation, slope, path)
     # A Lomax law has no mean at a shape of 1.
     lomax = getattr(optimum.scenario.log_ratio, "family", None) == "lomax"
     step = (value - 1.0 if lomax and path == "log_ratio.shape" else value) * STEP
     ends = [
-        evaluate(with_leaf(optimum.scenario, path, value + side), optimum.allocation).total
+        bound_of(with_leaf(optimum.scenario, path, value + side)).total(optimum.allocation)
         for side in (step, -step)
     ]
     return (ends[0] - ends[1]) / (2.0 * step)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from rlhf_budget.bound.groups import informative_share
 from rlhf_budget.bound.tails import tail_of
-from rlhf_budget.bound.terms import scenario_tail
-from rlhf_budget.optimum.problems import CAP
+from rlhf_budget.optimum.case import CAP
 from rlhf_budget.planning.results import Notice
 
 if TYPE_CHECKING:
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
 
     from rlhf_budget.optimum.certified import Optimum
 
+IMPLAUSIBLE_NATS = 1000.0
+"""No response of a usable policy is further from the reference, in nats."""
 UNSPENT_SHARE = 0.01
 """Share of the budget left over that is worth a word."""
 FEW_SAMPLES = 10
@@ -80,6 +81,25 @@ def _coverage_below_kl(optimum: Optimum) -> Notice | None:
     )
 
 
+def _implausible_kl(optimum: Optimum) -> Notice | None:
+    log_ratio, τ = optimum.scenario.log_ratio, optimum.allocation.clip_threshold
+    if log_ratio is None or optimum.scenario.objective.kl_coefficient == 0.0:
+        return None
+    kl = getattr(log_ratio, "kl", None)
+    kl = float(tail_of(log_ratio).excess(0.0)) if kl is None else float(kl)
+    if max(kl, τ or 0.0) <= IMPLAUSIBLE_NATS:
+        return None
+    what = f"A KL of {kl:,.6g} nats a response"
+    if kl <= IMPLAUSIBLE_NATS:
+        what = f"A clip threshold of {τ:,.6g} nats a response"
+    return Notice(
+        "implausible-kl",
+        f"{what} is beyond any policy that still writes text: the run diverged, or the unit is "
+        "wrong (log_ratio is per whole response, in nats). Plan nothing on it; measure the "
+        "log-ratio on a sound checkpoint (calibrate rollouts).",
+    )
+
+
 def _no_kl_estimate(optimum: Optimum) -> Notice | None:
     limit = optimum.scenario.limits.clip_threshold.max
     if optimum.allocation.clip_threshold != 0.0 or limit == 0.0:
@@ -92,7 +112,7 @@ def _no_kl_estimate(optimum: Optimum) -> Notice | None:
 
 
 def _few_tail_samples(optimum: Optimum) -> Notice | None:
-    tail, τ = scenario_tail(optimum.scenario), optimum.allocation.clip_threshold
+    tail, τ = optimum.case.bound.tail, optimum.allocation.clip_threshold
     samples_above = getattr(tail, "samples_above", None)
     if samples_above is None or τ is None or samples_above(τ) >= FEW_SAMPLES:
         return None
@@ -179,6 +199,7 @@ def _unspent_budget(optimum: Optimum) -> Notice | None:
 
 _CHECKS: tuple[Callable[[Optimum], Notice | None], ...] = (
     _not_proved,
+    _implausible_kl,
     _coverage_below_kl,
     _vacuous,
     _no_kl_estimate,

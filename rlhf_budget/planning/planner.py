@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rlhf_budget.errors import Problem, RlhfBudgetError, ScenarioError
+from rlhf_budget.bound.results import Allocation
+from rlhf_budget.errors import Problem, ProofError, RlhfBudgetError, ScenarioError
+from rlhf_budget.optimum.case import prepare
 from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimise, optimise_many
 from rlhf_budget.optimum.near_optimal import near_optimal
+from rlhf_budget.optimum.results import Certificate
 from rlhf_budget.planning.binding import binding
 from rlhf_budget.planning.insight import (
     alternatives,
@@ -20,6 +24,7 @@ from rlhf_budget.planning.insight import (
 )
 from rlhf_budget.planning.marginal import marginal, sensitivity
 from rlhf_budget.planning.notices import notices
+from rlhf_budget.planning.questions import plan_variants
 from rlhf_budget.planning.results import Plan
 
 if TYPE_CHECKING:
@@ -88,6 +93,43 @@ def plan_many(
     )
 
 
+def plan_of_proof(scenario: Scenario, file: str, *, tolerance: float = TOLERANCE) -> Plan:
+    """Take the plan of a proof that still holds for a scenario: nothing is searched.
+
+    What another search would tell of its surroundings is left empty.
+
+    Raises
+    ------
+    ProofError
+        Where the proof fails, or is of another scenario.
+    FileAccessError
+        Where it cannot be read.
+    MissingExtraError
+        Without python-flint.
+    """
+    from rlhf_budget.optimum.proof.certificate import scenario_text  # noqa: PLC0415 - seldom used
+    from rlhf_budget.optimum.proof.files import differing_keys, verified  # noqa: PLC0415
+    from rlhf_budget.optimum.proof.reading import exact_scenario  # noqa: PLC0415
+
+    proof = verified(file, tolerance=tolerance)
+    different = differing_keys(exact_scenario(scenario_text(scenario)), proof.scenario)
+    if different:
+        raise ProofError(f"{file} is the proof of another scenario: {', '.join(different)} differ")
+    τ = None if proof.clip_threshold is None else float(proof.clip_threshold)
+    allocation = Allocation(proof.prompts, proof.rollouts_per_prompt, proof.labels, τ)
+    case, gap = prepare(scenario), proof.relative_gap
+    optimum = Optimum(
+        case=case,
+        status="optimal",
+        allocation=allocation,
+        bound=case.bound.at(allocation),
+        cost=case.prices.cost(*proof[2:5]),
+        certificate=Certificate(float(proof.lower_bound), gap, gap <= tolerance, len(proof.boxes)),
+        target=None,
+    )
+    return _evaluated(optimum)
+
+
 def _require_finite(target_bound: float) -> None:
     if not math.isfinite(target_bound):
         wrong = Problem("target_bound", str(target_bound), "a finite number of reward units")
@@ -101,6 +143,21 @@ def _missing_budget() -> ScenarioError:
 
 def _surround(optimum: Optimum, tolerance: float) -> Plan:
     slope = marginal(optimum)
+    asked = alternatives(optimum), binding(optimum), assumed(optimum)
+    others, relaxed, ends = plan_variants(asked, tolerance)
+    return replace(
+        _evaluated(optimum),
+        alternatives=asked[0].answer(others),
+        binding=asked[1].answer(relaxed),
+        marginal=slope,
+        near_optimal=near_optimal(optimum) if optimum.target is None else None,
+        sensitivity=sensitivity(optimum, slope.bound_per_currency),
+        assumed=asked[2].answer(ends),
+    )
+
+
+def _evaluated(optimum: Optimum) -> Plan:
+    """A plan with all that needs no further search."""
     return Plan(
         scenario=optimum.scenario,
         status=optimum.status,
@@ -112,12 +169,12 @@ def _surround(optimum: Optimum, tolerance: float) -> Plan:
         guarantees=guarantees(optimum),
         groups=group_share(optimum),
         schedule=schedule(optimum),
-        alternatives=alternatives(optimum, tolerance),
-        binding=binding(optimum, tolerance),
-        marginal=slope,
-        near_optimal=near_optimal(optimum) if optimum.target is None else None,
-        sensitivity=sensitivity(optimum, slope.bound_per_currency),
-        assumed=assumed(optimum, tolerance),
+        alternatives=(),
+        binding=(),
+        marginal=None,
+        near_optimal=None,
+        sensitivity=(),
+        assumed=(),
         current=current(optimum),
         target=optimum.target,
         warnings=notices(optimum),

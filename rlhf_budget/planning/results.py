@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from rlhf_budget.scenario.leaves import guesses
 from rlhf_budget.scenario.records import LEFT_OUT_IF_NONE, NOT_IN_JSON, Record, Result
 from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
-    from rlhf_budget.bound.terms import Allocation, Bound
+    from rlhf_budget.bound.results import Allocation, Bound
     from rlhf_budget.optimum.money import Cost
     from rlhf_budget.optimum.results import Certificate, NearOptimal, Status, Target
     from rlhf_budget.scenario import units
@@ -184,6 +185,9 @@ class Plan(Result):
         "scenario.inputs",
         "...",
         "guarantee",
+        "scenario.sources",
+        "guesses",
+        "guess_count",
     )
 
     scenario: Scenario
@@ -225,6 +229,17 @@ class Plan(Result):
     """Set where the plan looks for the least budget."""
     warnings: tuple[Notice, ...] = field(metadata=NOT_IN_JSON)
     """What is doubtful, each with what to do."""
+
+    @property
+    def guesses(self) -> tuple[str, ...]:
+        """Key paths of constants that are guesses by their sources, or stand for a range."""
+        assumed = (entry.constant for entry in self.assumed)
+        return tuple(dict.fromkeys((*guesses(self.scenario), *assumed)))
+
+    @property
+    def guess_count(self) -> units.Count:
+        """How many these are."""
+        return len(self.guesses)
 
     @property
     def guarantee(self) -> units.BoundTerm:

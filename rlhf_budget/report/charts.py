@@ -8,6 +8,10 @@ differ in lightness, and lines and areas are named by dashes and order too.
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +20,7 @@ from rlhf_budget.report.data import write_whole
 from rlhf_budget.scenario.keys import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rlhf_budget.studies.sweeps import PlannedPoint, Sweep
 
@@ -63,7 +67,7 @@ def sweep_chart(sweep: Sweep) -> Any:
     MissingExtraError
         Without the extra ``plot``.
     """
-    altair = _altair()
+    altair = altair_package()
     if not sweep.planned:
         problem = Problem(sweep.over.key, "no value that can be planned", "at least one to draw")
         raise ScenarioError((problem,))
@@ -275,7 +279,7 @@ def check_chart_file(path: str | Path) -> None:
         raise FileAccessError(f"{path}: a picture is one of {', '.join(SUFFIXES)}")
     if not Path(path).parent.is_dir():
         raise FileAccessError(f"{path}: no such directory")
-    _altair()
+    altair_package()
 
 
 def write_chart(chart: Any, path: str | Path) -> None:
@@ -309,9 +313,45 @@ def rendered(chart: Any, kind: str, *, ppi: int) -> bytes:
 _MISSING: Final = "pictures need the extra plot: pip install 'rlhf-budget[plot]'"
 
 
-def _altair() -> Any:
+def altair_package() -> Any:
+    """Import Altair, or say which extra brings it."""
     try:
         import altair  # noqa: ICN001, PLC0415 - an extra; its full name says what it is
     except ImportError:
         raise MissingExtraError(_MISSING) from None
     return altair
+
+
+@contextmanager
+def vega_scripts() -> Iterator[Callable[[], str]]:
+    """Bundle Vega, Vega-Lite and Vega-Embed as one script, for pages without a network.
+
+    Bundling takes as long as planning and holds the interpreter's lock, so a process of its own
+    does it meanwhile.
+
+    Yields
+    ------
+    callable
+        Waits for the script and returns it.
+
+    Raises
+    ------
+    MissingExtraError
+        Without the extra ``plot``.
+    """
+    if find_spec("vl_convert") is None:
+        raise MissingExtraError(_MISSING)
+    code = "import sys, vl_convert; sys.stdout.write(vl_convert.javascript_bundle())"
+    command = [sys.executable, "-X", "utf8", "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as bundling:  # noqa: S603
+
+        def scripts() -> str:
+            text, _ = bundling.communicate()
+            if bundling.returncode:
+                raise MissingExtraError(_MISSING)
+            return text
+
+        try:
+            yield scripts
+        finally:
+            bundling.kill()

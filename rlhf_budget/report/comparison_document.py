@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
 from rlhf_budget.report.numbers import percent, significant, write_group
 from rlhf_budget.report.words import listing
 from rlhf_budget.studies.attribution import GROUPS
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rlhf_budget.planning.results import Plan
-    from rlhf_budget.report.document import Cell, Format
+    from rlhf_budget.report.document import Cell, Document, Format
     from rlhf_budget.studies.attribution import Attribution, Contribution
-    from rlhf_budget.studies.comparison import Comparison, Difference, ValueDifference
+    from rlhf_budget.studies.comparison import Comparison, ValueDifference
 
 BEST = "* "
 """Stands before the best of a row."""
@@ -49,22 +50,24 @@ _COMPARED: Final[tuple[tuple[str, str, Format], ...]] = (
 
 def comparison_document(comparison: Comparison) -> Document:
     """Arrange a comparison for reading."""
-    sections = (
+    legend = Paragraph(f"{BEST}the best of its row, where lower is better.", "note")
+    reasons = tuple(
+        Paragraph(str(column.outcome), "bad", column.name)
+        for column in comparison.columns
+        if column.plan is None
+    )
+    return arranged(
+        listing([column.name for column in comparison.columns]),
+        _verdict(comparison),
         Section("What each buys", (_numbers(comparison, _DECISIONS),)),
-        Section("Bound, reward units", (_numbers(comparison, _TERMS, "bound.total"), _legend())),
+        Section("Bound, reward units", (_numbers(comparison, _TERMS, "bound.total"), legend)),
         Section(f"Money, {comparison.currency}", (_money(comparison),)),
         Section("More money, limits and warnings", (_around(comparison),)),
         Section(f"Differences from {comparison.baseline}", _differences(comparison)),
         Section("Where the difference of the bound comes from", _attributions(comparison)),
-        Section("Infeasible", _errors(comparison)),
-        Section(
-            "Warnings",
-            tuple(Paragraph(n.message, "warning", n.code) for n in comparison.warnings),
-        ),
+        Section("Infeasible", reasons),
+        warned(comparison.warnings),
     )
-    names = listing([column.name for column in comparison.columns])
-    shown = tuple(section for section in sections if section.parts)
-    return Document(names, _verdict(comparison), shown)
 
 
 def _verdict(comparison: Comparison) -> Paragraph:
@@ -85,10 +88,6 @@ def _verdict(comparison: Comparison) -> Paragraph:
 # --- tables with a column for each scenario ------------------------------------------------------
 
 
-def _legend() -> Paragraph:
-    return Paragraph(f"{BEST}the best of its row, where lower is better.", "note")
-
-
 def _table(comparison: Comparison, rows: Sequence[Row], first: str = "") -> Table:
     names = [
         f"{column.name} (ref)" if column.name == comparison.baseline else column.name
@@ -101,19 +100,13 @@ def _of_each(comparison: Comparison, value: Callable[[Plan], Cell]) -> list[Cell
     return [None if c.plan is None else value(c.plan) for c in comparison.columns]
 
 
-def _look_up(plan: Plan, key: str) -> Cell:
-    part, _, name = key.partition(".")
-    value: Cell = getattr(getattr(plan, part), name)
-    return value
-
-
 def _numbers(
     comparison: Comparison, rows: Sequence[tuple[str, str, Format]], emphasis: str = ""
 ) -> Table:
     """A row for each number that any plan has, the best of it marked."""
     shown = []
     for title, key, format_ in rows:
-        values = _of_each(comparison, lambda plan, key=key: _look_up(plan, key))  # type: ignore[misc]
+        values = _of_each(comparison, attrgetter(key))
         if any(values) or key == emphasis:
             cells = _marked(comparison, key, write_group(values, format_))
             shown.append(Row((title, *cells), format_, key == emphasis))
@@ -135,7 +128,7 @@ def _marked(comparison: Comparison, key: str, cells: list[str]) -> list[str]:
 def _money(comparison: Comparison) -> Table:
     rows = []
     for name in _MONEY:
-        values = _of_each(comparison, lambda plan, name=name: getattr(plan.cost, name))  # type: ignore[misc]
+        values = _of_each(comparison, attrgetter(f"cost.{name}"))
         if not any(values):
             continue
         shares = _of_each(comparison, lambda plan, name=name: _share(plan, name))  # type: ignore[misc]
@@ -191,15 +184,14 @@ def _differences(comparison: Comparison) -> tuple[Table, ...]:
     columns = [Column(""), *(Column(d.name) for d in comparison.differences)]
     rows = []
     for title, key, format_ in _COMPARED:
-        values = [_value(difference, key) for difference in comparison.differences]
+        values = [
+            next((value for value in difference.values if value.key == key), None)
+            for difference in comparison.differences
+        ]
         if any(value and (value.baseline or value.value) for value in values):
             cells = [_difference(value, format_, comparison.tolerance) for value in values]
             rows.append(Row((title, *cells), format_, key == "bound.total"))
     return (Table((*columns,), (*rows,), turns=True),)
-
-
-def _value(difference: Difference, key: str) -> ValueDifference | None:
-    return next((value for value in difference.values if value.key == key), None)
 
 
 def _difference(value: ValueDifference | None, format_: Format, tolerance: float) -> str:
@@ -270,11 +262,3 @@ def _changes(name: str, attribution: Attribution) -> Paragraph:
     elif len(groups) > 1:
         text += " Shapley values: what each group brings on average over all orders of changing."
     return Paragraph(text, "text", name)
-
-
-def _errors(comparison: Comparison) -> tuple[Paragraph, ...]:
-    return tuple(
-        Paragraph(str(column.outcome), "bad", column.name)
-        for column in comparison.columns
-        if column.plan is None
-    )

@@ -16,6 +16,8 @@ from rlhf_budget.errors import FileAccessError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from rlhf_budget.report.formats import Answer
+
 SCHEMA_VERSION = 1
 
 # --- JSON ----------------------------------------------------------------------------------------
@@ -39,6 +41,11 @@ def with_header(
     }
 
 
+def json_answer(answer: Answer) -> str:
+    """Write a command's answer with its header."""
+    return json_text(with_header(answer.command, answer.data()))
+
+
 def json_text(value: Mapping[str, Any]) -> str:
     """Write JSON at full precision; a number that is not finite is an error."""
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
@@ -48,6 +55,11 @@ def json_text(value: Mapping[str, Any]) -> str:
 
 _LIST_KEYS = {"alternatives": "concentration", "sensitivity": "constant", "assumed": "constant"}
 _PAIRS = {"prompts", "rollouts_per_prompt", "labels"}
+
+
+def csv_answer(answer: Answer) -> str:
+    """Write a command's answer, a row for each plan."""
+    return csv_text(answer.rows())
 
 
 def csv_text(results: Iterable[Mapping[str, Any]]) -> str:

@@ -7,13 +7,21 @@ rounding happens in the renderers, by the format that each column or row names.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rlhf_budget.values import dataclass
 
-Format = Literal["text", "plain", "integer", "money", "significant", "percent", "signed_percent"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rlhf_budget.planning.results import Notice
+
+Format = Literal[
+    "text", "plain", "integer", "money", "significant", "percent", "signed_percent", "share"
+]
 """How the numbers of a column or row are written: ``plain`` as in a scenario file, ``significant``
-with as many decimals as the largest needs for four digits; ``percent`` takes fractions."""
+with as many decimals as the largest needs for four digits; ``percent`` takes fractions, and so does
+``share``, a part of a whole, beside which a renderer that draws may put a bar."""
 
 Kind = Literal["text", "note", "warning", "good", "bad"]
 """What a paragraph is: plain text, an aside, a warning, a verdict that is good or bad."""
@@ -69,6 +77,8 @@ class Paragraph:
     """What it is."""
     label: str = ""
     """A name to put before it, such as a warning's code."""
+    sketch: tuple[float, ...] = ()
+    """Numbers in their order, of which a renderer that draws may put a small line below."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,18 @@ class Document:
     """The answer in one line."""
     sections: tuple[Section, ...]
     """The rest, most important first."""
+
+
+def arranged(title: str, verdict: Paragraph, *sections: Section) -> Document:
+    """Make a document of the sections that have something to show."""
+    return Document(title, verdict, tuple(section for section in sections if section.parts))
+
+
+def warned(notices: Iterable[Notice]) -> Section:
+    """Show warnings, each under its code."""
+    return Section(
+        "Warnings", tuple(Paragraph(each.message, "warning", each.code) for each in notices)
+    )
 
 
 def turned(table: Table) -> Table:

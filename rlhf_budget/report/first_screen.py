@@ -40,13 +40,13 @@ MEASURES = {
 """Constant -> what measures it."""
 
 
-def first_screen(plan: Plan, advice: Advice) -> Document:
-    """Arrange what a decision needs, most important first."""
+def first_screen(plan: Plan, advice: Advice, *, elsewhere: str = "--explain") -> Document:
+    """Arrange what a decision needs, most important first; ``elsewhere`` says where the rest is."""
     proved = plan.status == "optimal"
     headline = f"{'' if proved else 'Not proved to be the best: '}{_headline(plan)}"
     sections = (
         Section("Allocation", (_allocation(plan), *_clipping(plan))),
-        Section("What it is worth", tuple(_worth(plan, advice))),
+        Section("What it is worth", tuple(_worth(plan, advice, elsewhere))),
     )
     return Document(plan.scenario.name, Paragraph(headline, "text" if proved else "bad"), sections)
 
@@ -134,7 +134,7 @@ def _clipping(plan: Plan) -> tuple[Paragraph, ...]:
 # --- what it is worth ----------------------------------------------------------------------------
 
 
-def _worth(plan: Plan, advice: Advice) -> Iterator[Paragraph]:
+def _worth(plan: Plan, advice: Advice, elsewhere: str) -> Iterator[Paragraph]:
     now = _against_current(plan, advice)
     if now:
         yield Paragraph(now, label="Against current")
@@ -154,10 +154,10 @@ def _worth(plan: Plan, advice: Advice) -> Iterator[Paragraph]:
     if caveats:
         first = caveats[0].message.partition(". ")[0].rstrip(".")
         more = len(caveats) - 1
-        others = f" ({count(more, 'more warning')}: --explain)" if more else ""
+        others = f" ({count(more, 'more warning')}: {elsewhere})" if more else ""
         yield Paragraph(f"{first}.{others}", "warning", caveats[0].code)
     proved = "Proved: nothing else is better. " if plan.status == "optimal" else ""
-    yield Paragraph(f"{proved}Reasons, terms, sensitivities: --explain.", "note")
+    yield Paragraph(f"{proved}Reasons, terms, sensitivities: {elsewhere}.", "note")
 
 
 def _against_current(plan: Plan, advice: Advice) -> str | None:

@@ -4,26 +4,83 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
 from rlhf_budget.report.numbers import money, percent, plain, significant
-from rlhf_budget.report.words import count, listing, purchase
+from rlhf_budget.report.words import amount, count, listing, purchase
 
 if TYPE_CHECKING:
-    from rlhf_budget.studies.gates import Baseline, Check, Gate, Operand
+    from rlhf_budget.report.document import Document
+    from rlhf_budget.studies.gates import Baseline, Check, CheckedScenario, Checks, Gate, Operand
 
 
 def gates_document(check: Check) -> Document:
     """Arrange a check for reading."""
-    sections = (
-        Section("Gates", (_gates(check), *_baselines(check))),
-        Section("Plan", (Paragraph(_plan_words(check)),)),
-        Section(
-            "Warnings",
-            tuple(Paragraph(n.message, "warning", n.code) for n in check.plan.warnings),
-        ),
+    titles = ("gate", "value", "", "limit", "margin", "verdict", "asked by")
+    table = Table(tuple(map(Column, titles)), tuple(map(_row, check.gates)))
+    baselines = (
+        Paragraph(_baseline_words(gate, gate.rule.baseline), "note")
+        for gate in check.gates
+        if gate.rule.baseline is not None
     )
-    shown = tuple(section for section in sections if section.parts)
-    return Document(f"Check of {check.plan.scenario.name}", _verdict(check), shown)
+    plan = check.plan
+    remedies = (
+        Paragraph(f"{gate.rule.key} would pass {_remedy(gate, plan.scenario.currency)}.", "note")
+        for gate in check.failed
+        if gate.least_budget is not None
+    )
+    cost = f"{money(plan.cost.total)} {plan.scenario.currency}"
+    bought = purchase(plan.allocation, plan.scenario)
+    planned = f"{bought} for {cost}: a bound of {significant(plan.bound.total)}."
+    return arranged(
+        f"Check of {plan.scenario.name}",
+        _verdict(check),
+        Section("Gates", (table, *remedies, *baselines)),
+        Section("Plan", (Paragraph(planned),)),
+        warned(plan.warnings),
+    )
+
+
+def checks_document(checks: Checks) -> Document:
+    """Arrange the checks of several scenarios: one table, the failures first said."""
+    titles = ("scenario", "gate", "value", "", "limit", "verdict", "would pass")
+    rows = [row for entry in checks.checks for row in _rows(entry)]
+    failed = [entry.name for entry in checks.checks if not entry.passed]
+    total = len(checks.checks)
+    if failed:
+        told = " Only a warning was asked for." if checks.warn_only else ""
+        text = f"{len(failed)} of {count(total, 'scenario')} failed: {listing(failed)}.{told}"
+        verdict = Paragraph(text, "bad")
+    else:
+        verdict = Paragraph(f"All gates of {count(total, 'scenario')} pass.", "good")
+    table = Table(tuple(map(Column, titles)), tuple(rows))
+    return arranged("Check", verdict, Section("Gates", (table,)))
+
+
+def _rows(entry: CheckedScenario) -> list[Row]:
+    if entry.check is None:
+        message = entry.error.message if entry.error else ""
+        return [Row((entry.name, "feasible", message, "", "", "FAILED", ""), emphasis=True)]
+    rows = []
+    for gate in entry.check.gates:
+        rule, (value, limit) = gate.rule, _value_and_limit(gate)
+        verdict = "passed" if gate.passed else "FAILED"
+        currency = entry.check.plan.scenario.currency
+        cells = (
+            entry.name,
+            rule.key,
+            value,
+            rule.operator,
+            limit,
+            verdict,
+            _remedy(gate, currency),
+        )
+        rows.append(Row(cells, emphasis=not gate.passed))
+    return rows
+
+
+def _remedy(gate: Gate, currency: str) -> str:
+    least = gate.least_budget
+    return "" if least is None else f"with a budget of {amount(least, currency)}"
 
 
 def gate_words(gate: Gate) -> str:
@@ -56,13 +113,6 @@ def _verdict(check: Check) -> Paragraph:
     return Paragraph(f"{len(failed)} of {count(total, 'gate')} failed: {keys}.{told}", "bad")
 
 
-def _gates(check: Check) -> Table:
-    columns = tuple(
-        Column(title) for title in ("gate", "value", "", "limit", "margin", "verdict", "asked by")
-    )
-    return Table(columns, tuple(_row(gate) for gate in check.gates))
-
-
 def _row(gate: Gate) -> Row:
     rule, (value, limit) = gate.rule, _value_and_limit(gate)
     margin = "" if gate.margin is None else _written(rule.key, gate.margin)
@@ -92,14 +142,6 @@ def _written(key: str, value: Operand) -> str:
     return money(value) if "cost." in key else significant(value)
 
 
-def _baselines(check: Check) -> tuple[Paragraph, ...]:
-    return tuple(
-        Paragraph(_baseline_words(gate, gate.rule.baseline), "note")
-        for gate in check.gates
-        if gate.rule.baseline is not None
-    )
-
-
 def _baseline_words(gate: Gate, baseline: Baseline) -> str:
     change = ""
     if baseline.value:
@@ -110,10 +152,3 @@ def _baseline_words(gate: Gate, baseline: Baseline) -> str:
         f"{baseline.tool_version}): {_written(gate.rule.key, baseline.value)}; "
         f"{percent(baseline.max_increase)} more are allowed.{change}"
     )
-
-
-def _plan_words(check: Check) -> str:
-    plan = check.plan
-    cost = f"{money(plan.cost.total)} {plan.scenario.currency}"
-    bought = purchase(plan.allocation, plan.scenario)
-    return f"{bought} for {cost}: a bound of {significant(plan.bound.total)}."

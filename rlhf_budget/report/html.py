@@ -1,4 +1,4 @@
-"""Documents as HTML, for notebooks."""
+"""Documents as HTML: the pieces of pages, and first screens for notebooks."""
 
 from __future__ import annotations
 
@@ -9,27 +9,56 @@ from rlhf_budget.report.document import Paragraph, Table
 from rlhf_budget.report.numbers import written
 
 if TYPE_CHECKING:
-    from rlhf_budget.report.document import Document, Section
+    from collections.abc import Sequence
+
+    from rlhf_budget.report.document import Cell, Document, Row, Section
+
+_NAMED = {"warning": "Warning", "note": "Note"}
+"""Kinds of paragraphs that say what they are, since colour alone would not."""
 
 
-def html(document: Document) -> str:
-    """Render a document as one ``<div>``; colours are left to the page, light or dark."""
-    sections = "".join(_section(section) for section in document.sections)
+_STYLE = """<style>
+.rlhf-budget .bar { display: inline-block; width: 4.5em; height: .6em; margin-right: .5em; }
+.rlhf-budget .bar { background: rgb(128 128 128 / 30%); border-radius: .15em; overflow: hidden; }
+.rlhf-budget .bar > span { display: block; height: 100%; background: #3f87c9; }
+.rlhf-budget .grid { display: flex; flex-wrap: wrap; gap: 0 2.5rem; align-items: start; }
+.rlhf-budget .total > * { font-weight: bold; }
+</style>"""
+"""For notebooks; colours of text and paper are theirs, light or dark."""
+
+
+def for_notebook(document: Document) -> str:
+    """Render a short document as one ``<div>`` for a notebook."""
     return (
-        f'<div class="rlhf-budget"><h3>{escape(document.title)}</h3>'
-        f"<p><strong>{escape(document.verdict.text)}</strong></p>{sections}</div>"
+        f'<div class="rlhf-budget">{_STYLE}<h3>{escape(document.title)}</h3>'
+        f"<p><strong>{escape(document.verdict.text)}</strong></p>"
+        f'<div class="grid">{sections(document.sections, level=4)}</div></div>'
     )
 
 
-def _section(section: Section) -> str:
-    title = f"<h4>{escape(section.title)}</h4>" if section.title else ""
-    return title + "".join(_part(part) for part in section.parts)
+def framed(page: str) -> str:
+    """Put a whole page into a frame of a notebook's page, where its style stays its own."""
+    style = "width:100%;height:48rem;border:1px solid #8888"
+    return f'<iframe srcdoc="{escape(page)}" title="rlhf-budget report" style="{style}"></iframe>'
 
 
-def _part(part: Table | Paragraph) -> str:
-    if isinstance(part, Table):
-        return _table(part)
-    name = part.kind.capitalize() if part.kind in {"warning", "note"} else ""
+def sections(parts: Sequence[Section], *, level: int) -> str:
+    """Render sections, each a ``<section>`` with a heading of this level."""
+    return "".join(_section(section, level) for section in parts)
+
+
+def _section(section: Section, level: int) -> str:
+    title = f"<h{level}>{escape(section.title)}</h{level}>" if section.title else ""
+    parts = "".join(
+        table(part, section.title) if isinstance(part, Table) else paragraph(part)
+        for part in section.parts
+    )
+    return f"<section>{title}{parts}</section>"
+
+
+def paragraph(part: Paragraph) -> str:
+    """Render a paragraph, with what kind it is in words."""
+    name = _NAMED.get(part.kind, "")
     tag = "code" if name else "strong"
     before = " ".join(
         piece
@@ -43,26 +72,45 @@ def _part(part: Table | Paragraph) -> str:
     return f'<p class="{part.kind}">{before}: {text}</p>' if before else f"<p>{text}</p>"
 
 
-def _table(table: Table) -> str:
+def table(part: Table, title: str) -> str:
+    """Render a table, which scrolls by itself where it is too wide; ``title`` names it."""
     sides = [
-        "right" if index and (column.format != "text" or any(row.format for row in table.rows))
+        "right" if index and (column.format != "text" or any(row.format for row in part.rows))
         else "left"
-        for index, column in enumerate(table.columns)
+        for index, column in enumerate(part.columns)
     ]  # fmt: skip
     head = "".join(
-        f'<th style="text-align:{side}">{escape(column.title)}</th>'
-        for side, column in zip(sides, table.columns, strict=True)
+        f'<th scope="col" style="text-align:{side}">{escape(column.title)}</th>'
+        if column.title
+        else "<td></td>"
+        for side, column in zip(sides, part.columns, strict=True)
     )
     body = "".join(
-        _row(cells, sides, "th" if row.emphasis else "td")
-        for row, cells in zip(table.rows, written(table), strict=True)
+        _row(row, cells, part, sides) for row, cells in zip(part.rows, written(part), strict=True)
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return (
+        f'<div class="scrolls" role="region" tabindex="0" aria-label="{escape(title)}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
-def _row(cells: list[str], sides: list[str], tag: str) -> str:
-    inner = "".join(
-        f'<{tag} style="text-align:{side}">{escape(cell)}</{tag}>'
-        for side, cell in zip(sides, cells, strict=True)
-    )
-    return f"<tr>{inner}</tr>"
+def _row(row: Row, cells: list[str], part: Table, sides: list[str]) -> str:
+    emphasis = ' class="total"' if row.emphasis else ""
+    name, *others = cells
+    inner = [f'<th scope="row" style="text-align:left">{escape(name)}</th>']
+    for index, cell in enumerate(others, start=1):
+        share = part.columns[index].format == "share"
+        bar = _bar(row.cells[index]) if share else ""
+        side = f"text-align:{sides[index]}{';white-space:nowrap' if share else ''}"
+        # A number and its percent sign stay on one line.
+        text = escape(cell).replace(" %", "&nbsp;%")
+        inner.append(f'<td style="{side}">{bar}{text}</td>')
+    return f"<tr{emphasis}>{''.join(inner)}</tr>"
+
+
+def _bar(share: Cell) -> str:
+    """A bar beside a share, in a page that styles it; elsewhere nothing is seen of it."""
+    if not isinstance(share, (int, float)):
+        return ""
+    width = 100.0 * min(max(share, 0.0), 1.0)
+    return f'<span class="bar"><span style="width:{width:.1f}%"></span></span>'

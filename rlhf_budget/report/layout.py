@@ -1,7 +1,7 @@
 """Documents as lines of a given width, each a few styled pieces.
 
 Nothing is ever cut: a table that is too wide turns, wraps its words, or becomes a list of records.
-There are no drawn lines, so the same text serves terminals, pipes and files.
+Bars and small lines are drawn where they are asked for, on terminals; pipes and files get the text.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ NARROWEST_WORDS = 16
 """A column of words may be wrapped down to this width, or to its longest word."""
 GAP = 2
 """Columns between two columns of a table."""
+BAR = 8
+"""Columns of the longest bar."""
 INDENT = 2
 """Columns before the parts of a section."""
 
@@ -46,27 +48,40 @@ class Span(NamedTuple):
 Line = tuple[Span, ...]
 
 
-def layout(document: Document, width: int) -> Iterator[Line]:
-    """Lay a document out in lines that are no wider than ``width``."""
+def layout(document: Document, width: int, *, draws: bool = False) -> Iterator[Line]:
+    """Lay a document out in lines that are no wider than ``width``.
+
+    Parameters
+    ----------
+    document
+        What to lay out.
+    width
+        Columns.
+    draws
+        True where shares get bars and sketches are drawn, if there is room for them.
+    """
+    room = min(width, LONGEST_LINE)
     yield from _styled_lines(document.title, width, "bold")
-    yield from _prose(document.verdict, min(width, LONGEST_LINE), "bold")
+    yield from _prose(document.verdict, room, "bold")
+    if draws and document.verdict.sketch:
+        yield (Span(sketch(document.verdict.sketch, room), "cyan"),)
     for section in document.sections:
         yield ()
-        yield from _section(section, width)
+        yield from _section(section, width, draws)
 
 
-def _section(section: Section, width: int) -> Iterator[Line]:
+def _section(section: Section, width: int, draws: bool) -> Iterator[Line]:  # noqa: FBT001 - as above
     if section.title:
         yield from _styled_lines(section.title, width, "bold cyan")
     for index, part in enumerate(section.parts):
         if index and isinstance(part, Table):
             yield ()
-        yield from _indented(_part(part, width - INDENT))
+        yield from _indented(_part(part, width - INDENT, draws))
 
 
-def _part(part: Table | Paragraph, room: int) -> Iterable[Line]:
+def _part(part: Table | Paragraph, room: int, draws: bool) -> Iterable[Line]:  # noqa: FBT001
     if isinstance(part, Table):
-        return _table(part, room)
+        return _table(part, room, draws)
     return _prose(part, min(room, LONGEST_LINE))
 
 
@@ -139,12 +154,34 @@ def _pieces(text: str, width: int) -> Iterator[str]:
             yield rest
 
 
+# --- drawing -------------------------------------------------------------------------------------
+
+
+def bar(share: float) -> str:
+    """Draw a share of the whole as a bar of blocks, in eighths of a column, on a dotted track."""
+    eighths = round(8 * BAR * min(max(share, 0.0), 1.0))
+    drawn = "█" * (eighths // 8) + ("▏▎▍▌▋▊▉"[eighths % 8 - 1] if eighths % 8 else "")
+    return drawn.ljust(BAR, "·")
+
+
+def sketch(values: Sequence[float], width: int) -> str:
+    """Draw numbers as a line of blocks, as many columns as there are or as fit."""
+    columns = min(len(values), width)
+    picked = [values[i * len(values) // columns] for i in range(columns)]
+    low, high = min(picked), max(picked)
+    height = [7 * (value - low) / (high - low) if high > low else 0.0 for value in picked]
+    return "".join("▁▂▃▄▅▆▇█"[round(step)] for step in height)
+
+
 # --- tables --------------------------------------------------------------------------------------
 
 
-def _table(table: Table, room: int) -> Iterator[Line]:
+def _table(table: Table, room: int, draws: bool) -> Iterator[Line]:  # noqa: FBT001 - as above
     """Lay a table out as it is, turned, with wrapped words, or as records: what fits first."""
     texts = _texts(table)
+    if draws:
+        drawn = _with_bars(table, texts)
+        texts = drawn if _natural(drawn) <= room else texts
     if table.turns and _natural(texts) > room:
         other = turned(table)
         if _natural(_texts(other)) <= room:
@@ -157,6 +194,20 @@ def _texts(table: Table) -> list[list[str]]:
     """Titles and written cells, row by row."""
     rows = [[column.title for column in table.columns], *written(table)]
     return [[clean(cell) for cell in row] for row in rows]
+
+
+def _with_bars(table: Table, texts: list[list[str]]) -> list[list[str]]:
+    """Put bars before the shares of a table."""
+    shares = [index for index, column in enumerate(table.columns) if column.format == "share"]
+    titles, *rows = [list(row) for row in texts]
+    for index in shares:
+        longest = max((cell_width(row[index]) for row in rows), default=0)
+        for row, cells in zip(table.rows, rows, strict=True):
+            value, text = row.cells[index], cells[index]
+            if isinstance(value, (int, float)):
+                # Dots, not spaces, make up for a shorter number: spaces are not kept.
+                cells[index] = f"{bar(value)}{'·' * (longest - cell_width(text))} {text}"
+    return [titles, *rows]
 
 
 def _natural_widths(texts: list[list[str]]) -> list[int]:

@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rlhf_budget.report.document import Document, Section
+    from rlhf_budget.report.formats import Answer
 
 _MARKS = {"warning": "**Warning**", "note": "**Note**"}
+
+
+def markdown_answer(answer: Answer) -> str:
+    """Write a command's answer."""
+    return markdown(answer.document())
 
 
 def markdown(document: Document) -> str:

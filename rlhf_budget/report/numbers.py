@@ -147,6 +147,7 @@ _WRITERS: dict[str, Callable[[float, float], str]] = {
         value, _decimals(largest, SIGNIFICANT), SIGNIFICANT
     ),
     "percent": lambda value, _: percent(value),
+    "share": lambda value, _: percent(value),
     "signed_percent": lambda value, _: percent(value, signed=True),
 }
 """Format -> how a number is written beside the largest of its group."""

@@ -25,7 +25,7 @@ from rlhf_budget.report.words import (
 from rlhf_budget.scenario.leaves import guesses
 
 if TYPE_CHECKING:
-    from rlhf_budget.bound.terms import Allocation
+    from rlhf_budget.bound.results import Allocation
     from rlhf_budget.planning.results import AssumedConstant, Plan
     from rlhf_budget.report.document import Cell, Format
 
@@ -40,7 +40,7 @@ def plan_document(plan: Plan) -> Document:
     sections = (
         _allocation(plan),
         _bound(plan),
-        _money(plan),
+        money_section(plan),
         Section("Why", reasons(plan)),
         _sensitivity(plan),
         _guarantees(plan),
@@ -109,7 +109,7 @@ def _of(part: object, name: str) -> Cell:
 
 def _bound(plan: Plan) -> Section:
     bound, current = plan.bound, plan.current and plan.current.bound
-    columns = [Column(""), Column("plan", "significant"), Column("share", "percent")]
+    columns = [Column(""), Column("plan", "significant"), Column("share", "share")]
     columns += [Column("current", "significant")] if current else []
 
     def row(name: str, key: str, *, emphasis: bool = False) -> Row:
@@ -147,9 +147,10 @@ def _meaning(plan: Plan) -> str:
 # --- the money -----------------------------------------------------------------------------------
 
 
-def _money(plan: Plan) -> Section:
+def money_section(plan: Plan) -> Section:
+    """Where the money goes, beside what is done now."""
     cost, current = plan.cost, plan.current and plan.current.cost
-    columns = [Column(""), Column("plan", "money"), Column("share", "percent")]
+    columns = [Column(""), Column("plan", "money"), Column("share", "share")]
     columns += [Column("current", "money")] if current else []
     names = ["prompts", "rollouts", *(["labels"] if buys_labels(plan.scenario) else [])]
     names += ["fixed"] if cost.fixed else []

@@ -107,7 +107,11 @@ def _dearer(plan: Plan, current: CurrentPlan) -> str:
 def _violation(key: str, plan: Plan, current: CurrentPlan) -> str:
     if key != "budget":
         return limit_words(key, plan.scenario)
-    return f"the budget of {amount(current.cost.budget or 0.0, plan.scenario.currency)}"
+    budget, currency = current.cost.budget or 0.0, plan.scenario.currency
+    text = f"the budget of {amount(budget, currency)}"
+    if amount(current.cost.total, currency) != amount(budget, currency):
+        return text
+    return f"{text}, by {current.cost.total - budget:.2g} {currency}"
 
 
 def near_words(plan: Plan) -> str | None:
@@ -120,6 +124,8 @@ def near_words(plan: Plan) -> str | None:
         f"Within {share}: how far each decision can move, the others re-optimised, "
         f"before the bound is {share} above its best."
     )
+    if near.approximate:
+        text += " The search for them stopped early: they may be too wide, never too narrow."
     budget = plan.cost.budget or plan.cost.total
     if near.least_cost > CLEARLY_BELOW * budget:
         return text

@@ -35,8 +35,15 @@ _RESULTS: Final = {
     "simulate": ("rlhf_budget.simulation.training.results", "TrainingStudy"),
 }
 """Command -> module and class of what it prints."""
-_EVALUATION: Final = ("rlhf_budget.simulation.evaluation.results", "Simulation")
-"""What ``simulate`` prints of its other study."""
+_OTHERS: Final = {
+    "check": ("rlhf_budget.studies.gates", "Checks", "One scenario, or several in checks."),
+    "simulate": (
+        "rlhf_budget.simulation.evaluation.results",
+        "Simulation",
+        "Either of two studies; the key study says which.",
+    ),
+}
+"""Command -> module and class of what else it prints, and how the two are told apart."""
 _EACH: Final = "Each of them."
 _TYPES: Final = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
@@ -51,11 +58,11 @@ def output_schema(command: str) -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Output of rlhf-budget {command}",
     }
-    if command != "simulate":
+    if command not in _OTHERS:
         return named | _answer(command, _result(command))
-    studies = [_answer(command, kind) for kind in (_result(command), _found(*_EVALUATION))]
-    told = "Either of two studies; the key study says which."
-    return named | {"type": "object", "description": told, "oneOf": studies}
+    module, other, told = _OTHERS[command]
+    forms = [_answer(command, kind) for kind in (_result(command), _found(module, other))]
+    return named | {"type": "object", "description": told, "oneOf": forms}
 
 
 def _answer(command: str, kind: type) -> Schema:

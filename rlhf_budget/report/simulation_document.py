@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
 from rlhf_budget.report.numbers import integer, percent, significant
 from rlhf_budget.report.words import count, listing
 
 if TYPE_CHECKING:
-    from rlhf_budget.report.document import Cell
+    from rlhf_budget.report.document import Cell, Document
     from rlhf_budget.simulation.evaluation.results import Simulation, TriedAllocation, VersusPlan
     from rlhf_budget.simulation.statistics import Estimate
 
@@ -18,13 +18,14 @@ _TERMS = {
     "reward_shift": "reward shift: error of the reward model",
     "kl_clipping": "KL clipping: bias of the clipped log-ratio",
 }
-_CONSTANTS = {
+CONSTANTS = {
     "mean_log_ratio": "mean absolute log-ratio, nats",
     "coverage": "coverage C",
     "reward_error": "reward error L, squared",
     "prompt_variance": "variance between prompts, squared",
     "rollout_variance": "variance within a prompt, squared",
 }
+"""Constant of a world -> how it is called."""
 _JUDGED = {
     "fixed": "a checkpoint named beforehand (the KL-optimal one)",
     "finite_class": "the checkpoint that the estimates pick",
@@ -34,20 +35,15 @@ _JUDGED = {
 
 def simulation_document(simulation: Simulation) -> Document:
     """Arrange a simulation for reading."""
-    sections = (
+    return arranged(
+        f"{simulation.scenario}, simulated",
+        _verdict(simulation),
         Section("What each allocation ships", _shipped(simulation)),
         Section("Against the plan, paired by world", _against(simulation)),
-        Section("What the bound is made of (reward units)", _terms(simulation)),
+        Section("What the bound is made of (reward units)", (_terms(simulation),)),
         Section("The worlds", _worlds(simulation)),
-        Section(
-            "Warnings",
-            tuple(
-                Paragraph(notice.message, "warning", notice.code) for notice in simulation.warnings
-            ),
-        ),
+        warned(simulation.warnings),
     )
-    shown = tuple(section for section in sections if section.parts)
-    return Document(f"{simulation.scenario}, simulated", _verdict(simulation), shown)
 
 
 def simulation_rows(simulation: Simulation) -> list[dict[str, Any]]:
@@ -94,7 +90,7 @@ def _verdict(simulation: Simulation) -> Paragraph:
     size = (
         ""
         if loose is None
-        else f" It is {significant(loose.mean, digits=2)} times the error that it bounds."
+        else (f" It is {significant(loose.mean, digits=2)} times the error that it bounds.")
     )
     return Paragraph(f"The bound holds: it held in {held}.{size}", "good")
 
@@ -189,7 +185,7 @@ def sentence(start: str, names: list[str]) -> str:
     return f"{start} {listing(names)}." if names else ""
 
 
-def _terms(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
+def _terms(simulation: Simulation) -> Table:
     columns = (
         Column(""),
         Column("bound", "significant"),
@@ -200,7 +196,7 @@ def _terms(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
         Row((_TERMS[term.term], term.bound, term.actual.mean, term.ratio))
         for term in simulation.terms
     )
-    return (Table(columns, rows),)
+    return Table(columns, rows)
 
 
 def _worlds(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
@@ -211,7 +207,7 @@ def _worlds(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
         Column("worlds", "significant"),
     )
     rows = tuple(
-        Row((_CONSTANTS[c.constant], c.scenario, c.worlds.mean), "significant")
+        Row((CONSTANTS[c.constant], c.scenario, c.worlds.mean), "significant")
         for c in world.constants
     )
     held = listing([f"{c.inequality} in {c.held} of {c.of}" for c in world.inequalities])

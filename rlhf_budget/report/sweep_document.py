@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged
 from rlhf_budget.report.numbers import percent, plain, significant
 from rlhf_budget.report.words import amount, buys_labels, count, purchase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rlhf_budget.bound.terms import Allocation, Bound
-    from rlhf_budget.report.document import Cell, Kind
-    from rlhf_budget.studies.sweeps import PlannedPoint, Point, Sweep, Value
+    from rlhf_budget.bound.results import Allocation, Bound
+    from rlhf_budget.report.document import Cell, Document, Kind
+    from rlhf_budget.studies.sweeps import PlannedPoint, Sweep, Value
 
 CURRENT = "current"
 """Names the row of what is done now, at the budget that it costs."""
@@ -22,17 +22,17 @@ CURRENT = "current"
 
 def sweep_document(sweep: Sweep) -> Document:
     """Arrange a sweep for reading."""
-    sections = (
+    return arranged(
+        f"{sweep.scenario.name} over {sweep.over.key}",
+        _verdict(sweep),
         Section("Decisions", (_decisions(sweep),)),
         Section("Bound, reward units", (_bounds(sweep),)),
         Section("Cost, value of more money, and clip threshold", (_money(sweep),)),
         Section("Beside the current allocation", _current(sweep)),
         Section("Without a plan", _failures(sweep)),
-        Section("Limits that bind", _binding(sweep)),
-        Section("Warnings", _warnings(sweep)),
+        Section("Limits that bind", _at_values(sweep, lambda point: point.binding, "text")),
+        Section("Warnings", _at_values(sweep, lambda point: point.warnings, "warning")),
     )
-    shown = tuple(section for section in sections if section.parts)
-    return Document(f"{sweep.scenario.name} over {sweep.over.key}", _verdict(sweep), shown)
 
 
 def written_value(value: Value) -> str:
@@ -55,7 +55,8 @@ def _verdict(sweep: Sweep) -> Paragraph:
         if lowest[0] != highest[0]
         else f"The bound is {_bound_at(*lowest, sweep)}."
     )
-    return Paragraph(text + told)
+    sketch = tuple(point.optimum.bound.total for _, point in planned)
+    return Paragraph(text + told, sketch=sketch if len(sketch) > 2 else ())
 
 
 def _bound_at(value: Value, point: PlannedPoint, sweep: Sweep) -> str:
@@ -83,7 +84,8 @@ def _decisions(sweep: Sweep) -> Table:
     for point in sweep.points:
         found = point.planned
         decided = (None,) * (len(columns) - 2) if found is None else cells(found.optimum.allocation)
-        rows.append(Row((point.value, *decided, _status(point))))
+        status = {"optimal": "proved", "not_proved": "not proved"}.get(point.status, point.status)
+        rows.append(Row((point.value, *decided, status)))
     now = sweep.current
     marked = None if now is None else (*cells(now.allocation), "as it is")
     return _with_current(sweep, Table(columns, (*rows,)), marked)
@@ -98,10 +100,6 @@ def _with_current(sweep: Sweep, table: Table, cells: tuple[Cell, ...] | None) ->
                 for row in table.rows)  # fmt: skip
     marked = Row((CURRENT, *cells), emphasis=True)
     return replace(table, rows=(*table.rows[:place], marked, *table.rows[place:]))
-
-
-def _status(point: Point) -> str:
-    return {"optimal": "proved", "not_proved": "not proved"}.get(point.status, point.status)
 
 
 def _bounds(sweep: Sweep) -> Table:
@@ -179,14 +177,6 @@ def _failures(sweep: Sweep) -> tuple[Paragraph, ...]:
             first = str(points[0].outcome)
             paragraphs.append(Paragraph(f"{values}. The first: {first}", "bad", status))
     return tuple(paragraphs)
-
-
-def _binding(sweep: Sweep) -> tuple[Paragraph, ...]:
-    return _at_values(sweep, lambda point: point.binding, "text")
-
-
-def _warnings(sweep: Sweep) -> tuple[Paragraph, ...]:
-    return _at_values(sweep, lambda point: point.warnings, "warning")
 
 
 def _at_values(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from typing import IO, TYPE_CHECKING
@@ -14,12 +15,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rlhf_budget.report.document import Document
+    from rlhf_budget.report.formats import Answer
     from rlhf_budget.report.layout import Line
 
 UNKNOWN_WIDTH = 120
 """Columns of a pipe or a file, unless COLUMNS says otherwise."""
 NARROWEST = 20
 """Nothing can be read on fewer columns, so a narrower terminal has to wrap."""
+
+
+def table_answer(answer: Answer) -> str:
+    """Write a command's answer to a file, whose width nobody knows."""
+    text = io.StringIO()
+    show(answer.document(), text, width=UNKNOWN_WIDTH)
+    return text.getvalue()
 
 
 def show(document: Document, stream: IO[str], *, width: int | None = None) -> None:
@@ -35,12 +44,24 @@ def show(document: Document, stream: IO[str], *, width: int | None = None) -> No
         Columns; by default those of the terminal or of COLUMNS, and plenty for a pipe.
     """
     width = max(NARROWEST, width or stream_width(stream))
-    write_lines(layout(document, width), stream)
+    write_lines(layout(document, width, draws=_draws(stream)), stream)
+
+
+def _draws(stream: IO[str]) -> bool:
+    """Whether blocks can be drawn: where Rich styles, in an encoding that has them."""
+    encoding = getattr(stream, "encoding", None) or ""
+    return (
+        _styles(stream) and encoding.lower().startswith("utf") and os.environ.get("TERM") != "dumb"
+    )
+
+
+def _styles(stream: IO[str]) -> bool:
+    return stream.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
 def write_lines(lines: Iterable[Line], stream: IO[str]) -> None:
     """Write lines, styled only where they can be: on a terminal, or with FORCE_COLOR."""
-    if not (stream.isatty() or os.environ.get("FORCE_COLOR")):
+    if not _styles(stream):
         stream.writelines(f"{''.join(span.text for span in line)}\n" for line in lines)
         return
     # Rich takes as long to import as a plan to make, so pipes do without.

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
 from rlhf_budget.report.numbers import money, percent, significant
-from rlhf_budget.report.simulation_document import flat_row, sentence, sorted_out
+from rlhf_budget.report.simulation_document import CONSTANTS, flat_row, sentence, sorted_out
 from rlhf_budget.report.words import count, listing
 
 if TYPE_CHECKING:
+    from rlhf_budget.report.document import Document
     from rlhf_budget.simulation.training.results import TrainedAllocation, TrainingStudy
 
-_CONSTANTS = {
-    "mean_log_ratio": "mean absolute log-ratio, nats",
-    "coverage": "coverage C",
-    "reward_error": "reward error L, squared",
-    "prompt_variance": "variance between prompts, squared",
-    "rollout_variance": "variance within a prompt, squared",
-}
 _THRESHOLDS = {
     "plan": "at the plan's threshold",
     "2x plan": "at twice the plan's",
@@ -33,18 +27,15 @@ _REWARD_MODELS = {
 
 def training_document(study: TrainingStudy) -> Document:
     """Arrange a training study for reading."""
-    sections = (
+    return arranged(
+        f"{study.scenario}, simulated",
+        _verdict(study),
         Section("What each allocation trains", _trained(study)),
         Section("Against the plan, paired by world", _against(study)),
         Section("What clipping the log-ratio while training costs", _clipping(study)),
         Section("The worlds", _worlds(study)),
-        Section(
-            "Warnings",
-            tuple(Paragraph(notice.message, "warning", notice.code) for notice in study.warnings),
-        ),
+        warned(study.warnings),
     )
-    shown = tuple(section for section in sections if section.parts)
-    return Document(f"{study.scenario}, simulated", _verdict(study), shown)
 
 
 def training_rows(study: TrainingStudy) -> list[dict[str, Any]]:
@@ -170,7 +161,7 @@ def _worlds(study: TrainingStudy) -> tuple[Table | Paragraph, ...]:
         Column("pilots", "significant"),
     )
     rows = tuple(
-        Row((_CONSTANTS[c.constant], c.scenario, c.worlds.mean), "significant")
+        Row((CONSTANTS[c.constant], c.scenario, c.worlds.mean), "significant")
         for c in world.constants
     )
     spec, recipe = world.spec, world.recipe

@@ -10,7 +10,7 @@ from rlhf_budget.scenario.leaves import guesses
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rlhf_budget.bound.terms import Allocation
+    from rlhf_budget.bound.results import Allocation
     from rlhf_budget.planning.results import Plan
     from rlhf_budget.scenario.models import Scenario
 

@@ -30,6 +30,7 @@ def _result_keys() -> tuple[str, ...]:
         *plan,
         *(f"current.{key}" for key in plan),
         "guarantee",
+        "guess_count",
         "groups.informative_share",
         "groups.rollouts_per_informative_group",
         "current.excess",

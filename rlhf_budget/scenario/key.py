@@ -72,3 +72,30 @@ _ALLOWED: Final[dict[str, str]] = {
     "wholes": "a list of distinct whole numbers",
     "mapping": "a mapping of keys to values",
 }
+
+
+def constant(
+    description: str,
+    unit: str = "",
+    *,
+    kind: Kind = "number",
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    default: object = None,
+    unknown: bool = False,
+    forms: str = "",
+) -> Key:
+    """Describe a number that may be uncertain."""
+    return Key(
+        description,
+        unit,
+        kind,
+        at_least=at_least,
+        above=above,
+        below=below,
+        default=default,
+        uncertain=True,
+        unknown=unknown,
+        forms=forms,
+    )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rlhf_budget.scenario.key import REQUIRED, Key, Kind
+from rlhf_budget.scenario.families import FAMILIES
+from rlhf_budget.scenario.key import REQUIRED, Key, Kind, constant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,6 @@ LARGEST_COUNT: Final = 10**12
 """Prompts and labels never exceed this."""
 LARGEST_RANGE: Final = 1e150
 """Rewards range over less than this, so that their squares are numbers still."""
-
 FREE_MAPPINGS: Final = ("sources", "checks", "scenarios")
 """Mappings whose keys the user chooses."""
 
@@ -31,86 +31,10 @@ def _section(description: str, forms: str = "") -> Key:
     return Key(description, kind="mapping", forms=forms)
 
 
-def _constant(
-    description: str,
-    unit: str = "",
-    *,
-    kind: Kind = "number",
-    at_least: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    default: object = None,
-    unknown: bool = False,
-    forms: str = "",
-) -> Key:
-    """Describe a number that may be uncertain."""
-    return Key(
-        description,
-        unit,
-        kind,
-        at_least=at_least,
-        above=above,
-        below=below,
-        default=default,
-        uncertain=True,
-        unknown=unknown,
-        forms=forms,
-    )
-
-
 def _limit(description: str, unit: str, least: float, most: float | None = None) -> Key:
     kind: Kind = "number" if unit == "nats" else "whole"
     return Key(description, unit, kind, at_least=least, at_most=most)
 
-
-FAMILIES: Final[dict[str, dict[str, Key]]] = {
-    "gaussian": {
-        "kl": _constant(
-            "Mean of the log-ratio, which is the KL divergence from the reference policy",
-            "nats per sequence",
-            above=0,
-            unknown=True,
-        ),
-        "kl_per_token": _constant(
-            "KL divergence per token, as trainers log it; with tokens, in place of kl",
-            "nats per token",
-            above=0,
-        ),
-        "tokens": _constant("Mean length of a response, for kl_per_token", "tokens", above=0),
-        "std": _constant(
-            "Standard deviation of the log-ratio; by default sqrt(2 kl)", "nats", above=0
-        ),
-    },
-    "exponential": {"mean": _constant("Mean of the absolute log-ratio", "nats", above=0)},
-    "half_normal": {
-        "scale": _constant("Scale: standard deviation of the normal law folded", "nats", above=0)
-    },
-    "gamma": {
-        "shape": _constant("Shape", above=0),
-        "scale": _constant("Scale", "nats", above=0),
-    },
-    "weibull": {
-        "shape": _constant("Shape", above=0),
-        "scale": _constant("Scale", "nats", above=0),
-    },
-    "lognormal": {
-        "mu": _constant("Mean of the logarithm of the absolute log-ratio", "ln nats"),
-        "sigma": _constant("Standard deviation of that logarithm", "ln nats", above=0),
-    },
-    "lomax": {
-        "shape": _constant("Shape; the mean is finite above 1 only", above=1),
-        "scale": _constant("Scale", "nats", above=0),
-    },
-    "empirical": {
-        "samples": Key("Log-ratios of whole responses", "nats", "numbers"),
-        "file": Key(
-            "File of log-ratios: .npy, .csv (one column, or one called log_ratio), or one number "
-            "a line; relative to the file that names it",
-            kind="text",
-        ),
-    },
-}
-"""Fields of every family of ``log_ratio``; the tails are in ``rlhf_budget.bound.tails``."""
 
 POLICIES: Final[dict[str, tuple[str, ...]]] = {
     "fixed": (),
@@ -127,13 +51,13 @@ KEYS: Final[dict[str, Key]] = {
     "budget": Key("Money to spend", "currency", above=0),
     # --- objective
     "objective": _section("What is maximised, and with which certainty"),
-    "objective.kl_coefficient": _constant(
+    "objective.kl_coefficient": constant(
         "KL coefficient beta; at 0 log_ratio may be left out",
         "reward per nat",
         at_least=0,
         default=REQUIRED,
     ),
-    "objective.reward_range": _constant(
+    "objective.reward_range": constant(
         "Length R of the interval that holds every reward",
         "reward",
         above=0,
@@ -141,14 +65,14 @@ KEYS: Final[dict[str, Key]] = {
         default=1.0,
         forms="the interval itself as a list [low, high]",
     ),
-    "objective.failure_probability": _constant(
+    "objective.failure_probability": constant(
         "Probability delta with which the bound may fail", above=0, below=1, default=0.05
     ),
     # --- bound
     "bound": _section("Which bound is minimised"),
     "bound.concentration": Key(
-        "Concentration inequality: hoeffding is the paper's Theorem 1, prompt_mean is tighter, "
-        "bernstein uses the two variances",
+        "Planning rule: hoeffding (the paper's Theorem 1) for training; prompt_mean and bernstein "
+        "judge a policy that is there already",
         kind="word",
         words=("hoeffding", "prompt_mean", "bernstein"),
         default="hoeffding",
@@ -160,27 +84,27 @@ KEYS: Final[dict[str, Key]] = {
         words=tuple(POLICIES),
         default="fixed",
     ),
-    "bound.candidates": _constant(
+    "bound.candidates": constant(
         "Number of candidates, such as checkpoints, for policy finite_class",
         kind="whole",
         at_least=1,
     ),
-    "bound.posterior_kl": _constant("KL(Q||P) for policy pac_bayes", "nats", at_least=0),
-    "bound.prompt_variance": _constant(
+    "bound.posterior_kl": constant("KL(Q||P) for policy pac_bayes", "nats", at_least=0),
+    "bound.prompt_variance": constant(
         "Variance between prompts of the mean clipped objective",
         "reward^2",
         at_least=0,
         unknown=True,
     ),
-    "bound.rollout_variance": _constant(
+    "bound.rollout_variance": constant(
         "Mean variance of the clipped objective within a prompt",
         "reward^2",
         at_least=0,
         unknown=True,
     ),
     "bound.sgd": _section("SGD as an Ornstein-Uhlenbeck process, for policy sgd"),
-    "bound.sgd.learning_rate": _constant("Learning rate", above=0, default=REQUIRED),
-    "bound.sgd.batch_size": _constant(
+    "bound.sgd.learning_rate": constant("Learning rate", above=0, default=REQUIRED),
+    "bound.sgd.batch_size": constant(
         "Batch size", "samples", kind="whole", at_least=1, default=REQUIRED
     ),
     "bound.sgd.hessian_eigenvalues": Key(
@@ -192,49 +116,49 @@ KEYS: Final[dict[str, Key]] = {
         above=0,
         default=REQUIRED,
     ),
-    "bound.sgd.prior_std": _constant(
+    "bound.sgd.prior_std": constant(
         "Standard deviation of the Gaussian prior", above=0, default=REQUIRED
     ),
-    "bound.sgd.distance": _constant(
+    "bound.sgd.distance": constant(
         "Distance of the optimum from the prior's mean", at_least=0, default=0.0
     ),
     # --- costs
     "costs": _section("What things cost"),
-    "costs.prompt": _constant(
+    "costs.prompt": constant(
         "Price of one prompt",
         "currency per prompt",
         at_least=0,
         default=REQUIRED,
         forms="a mapping of acquisition, existing, and prefill or tokens",
     ),
-    "costs.prompt.acquisition": _constant(
+    "costs.prompt.acquisition": constant(
         "Price of one new prompt", "currency per prompt", at_least=0, default=0.0
     ),
-    "costs.prompt.existing": _constant(
+    "costs.prompt.existing": constant(
         "Prompts already owned, which need not be acquired",
         "prompts",
         kind="whole",
         at_least=0,
         default=0,
     ),
-    "costs.prompt.prefill": _constant(
+    "costs.prompt.prefill": constant(
         "Compute to read one prompt; where written it is used in place of tokens",
         "currency per prompt",
         at_least=0,
         default=0.0,
     ),
-    "costs.prompt.tokens": _constant("Mean length of a prompt, priced with gpu", "tokens", above=0),
-    "costs.rollout": _constant(
+    "costs.prompt.tokens": constant("Mean length of a prompt, priced with gpu", "tokens", above=0),
+    "costs.rollout": constant(
         "Price of one rollout",
         "currency per rollout",
         at_least=0,
         default=REQUIRED,
         forms="a mapping of tokens, scoring and train, with costs.gpu",
     ),
-    "costs.rollout.tokens": _constant(
+    "costs.rollout.tokens": constant(
         "Mean length of a rollout, priced with gpu", "tokens", above=0, default=REQUIRED
     ),
-    "costs.rollout.scoring": _constant(
+    "costs.rollout.scoring": constant(
         "Price of scoring one rollout", "currency per rollout", at_least=0, default=0.0
     ),
     "costs.rollout.train": Key(
@@ -242,23 +166,23 @@ KEYS: Final[dict[str, Key]] = {
         kind="truth",
         default=False,
     ),
-    "costs.label": _constant(
+    "costs.label": constant(
         "Price of one preference label; needed where labels can be bought",
         "currency per label",
         at_least=0,
     ),
-    "costs.fixed": _constant("Money spent whatever the plan", "currency", at_least=0, default=0.0),
+    "costs.fixed": constant("Money spent whatever the plan", "currency", at_least=0, default=0.0),
     "costs.gpu": _section("Price and speed of one GPU, for costs given in tokens"),
-    "costs.gpu.hourly_rate": _constant(
+    "costs.gpu.hourly_rate": constant(
         "Price of one GPU", "currency per hour", at_least=0, default=REQUIRED
     ),
-    "costs.gpu.prefill_tokens_per_second": _constant(
+    "costs.gpu.prefill_tokens_per_second": constant(
         "Speed of reading prompts on one GPU", "tokens per second", above=0
     ),
-    "costs.gpu.decode_tokens_per_second": _constant(
+    "costs.gpu.decode_tokens_per_second": constant(
         "Speed of generating rollouts on one GPU", "tokens per second", above=0
     ),
-    "costs.gpu.train_tokens_per_second": _constant(
+    "costs.gpu.train_tokens_per_second": constant(
         "Speed of training on one GPU", "tokens per second", above=0
     ),
     # --- reward model
@@ -266,10 +190,10 @@ KEYS: Final[dict[str, Key]] = {
         "How well the reward model knows the reward",
         "the word verifiable (a programmatic reward: no labels, no error)",
     ),
-    "reward_model.coverage": _constant(
+    "reward_model.coverage": constant(
         "Coverage C = sqrt(1 + chi^2) of the policy by the labels' law", at_least=1, unknown=True
     ),
-    "reward_model.chi2": _constant(
+    "reward_model.chi2": constant(
         "Chi-squared divergence of the policy from the labels' law, in place of coverage",
         at_least=0,
     ),
@@ -279,7 +203,7 @@ KEYS: Final[dict[str, Key]] = {
         words=("density", "features"),
         default="density",
     ),
-    "reward_model.error": _constant(
+    "reward_model.error": constant(
         "Mean squared error of a finished reward model, for which no labels are bought",
         "reward^2",
         at_least=0,
@@ -287,23 +211,23 @@ KEYS: Final[dict[str, Key]] = {
         unknown=True,
         forms="a learning curve of floor, scale and exponent",
     ),
-    "reward_model.error.floor": _constant(
+    "reward_model.error.floor": constant(
         "Error that no labels remove", "reward^2", at_least=0, default=0.0, unknown=True
     ),
-    "reward_model.error.scale": _constant(
+    "reward_model.error.scale": constant(
         "Error above the floor at one label",
         "reward^2",
         at_least=0,
         default=REQUIRED,
         unknown=True,
     ),
-    "reward_model.error.exponent": _constant(
+    "reward_model.error.exponent": constant(
         "Power of the number of labels at which the error falls",
         above=0,
         default=REQUIRED,
         unknown=True,
     ),
-    "reward_model.existing_labels": _constant(
+    "reward_model.existing_labels": constant(
         "Labels already owned", "labels", kind="whole", at_least=0, default=0
     ),
     "reward_model.label_policy": Key(
@@ -405,8 +329,8 @@ KEYS: Final[dict[str, Key]] = {
     "scenarios": _section("Named overrides: name -> the keys to change"),
 } | {
     f"log_ratio.{name}": key
-    for fields in reversed(FAMILIES.values())
-    for name, key in fields.items()
+    for family in reversed(FAMILIES.values())
+    for name, key in family.fields.items()
 }
 """Key path -> what may stand there. Fields that several families share describe the first of them;
 their limits are those of ``FAMILIES``."""

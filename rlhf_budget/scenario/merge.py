@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from rlhf_budget.scenario.keys import FAMILIES, FREE_MAPPINGS, KEYS, POLICIES
+from rlhf_budget.scenario.families import FAMILIES
+from rlhf_budget.scenario.keys import FREE_MAPPINGS, KEYS, POLICIES
 
 Mapping_ = dict[str, Any]
 
@@ -118,7 +119,9 @@ def displace(target: Mapping_, patch: Mapping_) -> Mapping_:
     for path, one, other in _EITHER_OR:
         _keep_newer(result, patch, path, one, other)
     _drop(result, patch, "costs.prompt", "tokens", frozenset({"prefill"}))
-    _drop_of_former(result, patch, "log_ratio", "family", FAMILIES)
+    _drop_of_former(
+        result, patch, "log_ratio", "family", {name: law.fields for name, law in FAMILIES.items()}
+    )
     _drop_of_former(result, patch, "bound", "policy", POLICIES)
     return result
 

@@ -152,7 +152,7 @@ class LogRatio(Section):
     """
 
     family: str
-    """Name of the family, as in ``rlhf_budget.bound.tails.FAMILIES``."""
+    """Name of the family, as in ``rlhf_budget.scenario.families``."""
     kl: float | None = None
     """Gaussian: mean of the log-ratio, nats per sequence."""
     std: float | None = None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from rlhf_budget.scenario.families import FAMILIES
 from rlhf_budget.scenario.free_mappings import RESULT_KEYS
 from rlhf_budget.scenario.key import REQUIRED, Key
-from rlhf_budget.scenario.keys import CHILDREN, FAMILIES, KEYS, RANGE_ENDS
+from rlhf_budget.scenario.keys import CHILDREN, KEYS, RANGE_ENDS
 from rlhf_budget.scenario.reading import UNKNOWN
 from rlhf_budget.scenario.sections import VERIFIABLE
 from rlhf_budget.scenario.written import ONLY_AT_THE_TOP
@@ -138,7 +139,7 @@ def _mapping(path: str, names: list[str]) -> Schema:
 def _fields_of(family: str) -> Schema:
     """Return the rule that a family has its own fields only."""
     named = {"properties": {"family": {"const": family}}, "required": ["family"]}
-    return {"if": named, "then": {"propertyNames": {"enum": ["family", *FAMILIES[family]]}}}
+    return {"if": named, "then": {"propertyNames": {"enum": ["family", *FAMILIES[family].fields]}}}
 
 
 def _free(path: str, values: Schema, names: tuple[str, ...] = ()) -> Schema:

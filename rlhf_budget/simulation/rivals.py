@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rlhf_budget.bound.terms import Allocation
-from rlhf_budget.optimum.problems import prepare
+from rlhf_budget.bound.results import Allocation
+from rlhf_budget.optimum.case import prepare
 from rlhf_budget.planning.results import Notice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rlhf_budget.optimum.problems import Case
+    from rlhf_budget.optimum.case import Case
     from rlhf_budget.scenario.models import Scenario
 
     Decisions = tuple[int, int, int]
@@ -54,7 +54,7 @@ def find_rivals(scenario: Scenario, plan: Allocation) -> tuple[tuple[Rival, ...]
         The rivals, each clipped at its own best threshold by the scenario's constants, and the
         names of those that budget and limits leave out.
     """
-    case = prepare(scenario, dominated=True)
+    case = prepare(scenario)
     bought = {
         "prompts-first": _prompts_first(case),
         "labels-first": _labels_first(case),
@@ -75,14 +75,14 @@ def find_rivals(scenario: Scenario, plan: Allocation) -> tuple[tuple[Rival, ...]
 
 def is_feasible(scenario: Scenario, allocation: Allocation) -> bool:
     """Whether an allocation keeps the budget and the limits of a scenario."""
-    case = prepare(scenario, dominated=True)
+    case = prepare(scenario)
     n, K, m = allocation.prompts, allocation.rollouts_per_prompt, allocation.labels
     affordable = case.prices.labels_affordable(n, K, m)
     clip, limits = allocation.clip_threshold, scenario.limits.clip_threshold
     return (
         affordable >= m
         and case.prompts[0] <= n <= case.prompts[1]
-        and K in case.rollouts
+        and K in case.allowed
         and case.labels[0] <= m <= case.labels[1]
         and (clip is None or limits.min <= clip <= (clip if limits.max is None else limits.max))
     )
@@ -115,7 +115,7 @@ def not_the_same_money(
 
 def _clipped_at_best(case: Case, decisions: Decisions) -> Allocation:
     n, K, m = decisions
-    return Allocation(n, K, m, case.sampling(n, K)[1])
+    return Allocation(n, K, m, case.bound.sampling_and_clipping(n, K)[2])
 
 
 def _labels_for(case: Case, units: int) -> int:
@@ -127,18 +127,18 @@ def _labels_for(case: Case, units: int) -> int:
 
 def _with_rollouts(case: Case, K: int, m: int) -> Decisions | None:
     """All that is left goes to prompts; None where the limits do not allow it."""
-    if K not in case.rollouts:
+    if K not in case.allowed:
         return None
     n = case.prices.prompts_affordable(K, m, case.prompts[1])
     return None if n < case.prompts[0] else (n, K, m)
 
 
 def _prompts_first(case: Case) -> Decisions | None:
-    return _with_rollouts(case, case.rollouts[0], case.labels[0])
+    return _with_rollouts(case, case.allowed[0], case.labels[0])
 
 
 def _labels_first(case: Case) -> Decisions | None:
-    K = case.rollouts[0]
+    K = case.allowed[0]
     free = (case.prices.budget or 0) - case.prices.spend(case.prompts[0], K)
     return _with_rollouts(case, K, _labels_for(case, LABELS_FIRST_TENTHS * free // 10))
 
@@ -146,7 +146,7 @@ def _labels_first(case: Case) -> Decisions | None:
 def _thirds(case: Case) -> Decisions | None:
     prices = case.prices
     m = _labels_for(case, ((prices.budget or 0) - prices.fixed) // 3)
-    options = [_with_rollouts(case, K, m) for K in case.rollouts]
+    options = [_with_rollouts(case, K, m) for K in case.allowed]
 
     def imbalance(decisions: Decisions) -> int:
         n, K, _ = decisions

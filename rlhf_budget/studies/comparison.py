@@ -314,13 +314,19 @@ def _best(columns: Sequence[ComparedPlan], tolerance: float) -> Iterator[Best]:
 # --- columns from files --------------------------------------------------------------------------
 
 
-def load_entries(sources: Sequence[str]) -> tuple[Entry, ...]:
+def load_entries(
+    sources: Sequence[str], *, set_values: Sequence[str] = (), named: bool = True
+) -> tuple[Entry, ...]:
     """Load files and all of their named scenarios as columns.
 
     Parameters
     ----------
     sources
         ``FILE`` or ``NAME=FILE``; ``-`` is standard input.
+    set_values
+        ``KEY=VALUE`` for every scenario.
+    named
+        Whether the files' named scenarios are wanted too.
 
     Returns
     -------
@@ -338,7 +344,10 @@ def load_entries(sources: Sequence[str]) -> tuple[Entry, ...]:
     loaded = [
         (name, file, own, scenario)
         for name, file in map(_named, sources)
-        for own, scenario in load_scenarios(file, budget_required=True).items()
+        for own, scenario in load_scenarios(
+            file, set_values=set_values, budget_required=True
+        ).items()
+        if named or own is None
     ]
     repeated = Counter(own if own is not None else name for name, _, own, _ in loaded)
     return tuple(

@@ -9,9 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
-from rlhf_budget.errors import FileAccessError, Problem, ScenarioError
-from rlhf_budget.optimum.certified import TOLERANCE
-from rlhf_budget.planning.planner import plan
+from rlhf_budget.errors import (
+    FileAccessError,
+    InfeasibleError,
+    Problem,
+    RlhfBudgetError,
+    ScenarioError,
+)
+from rlhf_budget.optimum.certified import TOLERANCE, least_cost
+from rlhf_budget.planning.planner import plan, plan_of_proof
+from rlhf_budget.scenario.failure import Failure, failure
 from rlhf_budget.scenario.free_mappings import RESULT_KEYS
 from rlhf_budget.scenario.records import Record, Result
 from rlhf_budget.scenario.suggestions import hint
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from rlhf_budget.planning.results import Notice, Plan
     from rlhf_budget.scenario import units
     from rlhf_budget.scenario.models import Scenario
+    from rlhf_budget.studies.comparison import Entry
 
 Operator = Literal["<=", ">=", "=="]
 Operand = Annotated[float | bool, Unit("in its own unit")]
@@ -80,12 +88,16 @@ class Gate(Record):
         "margin",
         "passed",
         "rule.baseline",
+        "least_budget",
     )
 
     rule: Rule
     """What was asked."""
     value: Operand
     """The plan's value."""
+    least_budget: units.Money | None = None
+    """The least budget that would pass, where the gate limits the bound and fails; None where
+    another budget does not help."""
 
     @property
     def margin(self) -> units.OwnUnit | None:
@@ -157,6 +169,7 @@ def check(
     *,
     tolerance: float = TOLERANCE,
     warn_only: bool = False,
+    proof: str | None = None,
 ) -> Check:
     """Plan a scenario and hold the plan against gates.
 
@@ -170,6 +183,8 @@ def check(
         Relative gap at which the plan counts as proved.
     warn_only
         Recorded in the result: whether a failure is only told.
+    proof
+        File of a proof: its plan is held against the gates and nothing is searched.
 
     Returns
     -------
@@ -182,15 +197,133 @@ def check(
         Where a gate cannot be evaluated: its key is unknown, no number, or null in this plan.
     InfeasibleError
         Where nothing within the limits fits the budget.
+    ProofError
+        Where the proof fails, or is of another scenario.
     """
-    found = plan(scenario, tolerance=tolerance)
+    if proof is None:
+        found = plan(scenario, tolerance=tolerance)
+    else:
+        found = plan_of_proof(scenario, proof, tolerance=tolerance)
     result = found.to_dict()
-    every = (PROVED, *rules, *scenario_rules(scenario))
+    always = PROVED if proof is None else replace(PROVED, source=f"--proof {proof}")
+    every = (always, *rules, *scenario_rules(scenario))
     problems: list[Problem] = []
     gates = [_evaluated(rule, result, problems) for rule in every]
     if problems:
         raise ScenarioError(tuple(problems))
-    return Check(found, tuple(gate for gate in gates if gate is not None), warn_only)
+    return Check(
+        found, tuple(_with_remedy(gate, scenario) for gate in gates if gate is not None), warn_only
+    )
+
+
+def _with_remedy(gate: Gate, scenario: Scenario) -> Gate:
+    """Say which budget would pass, for a limit on the bound that this plan breaks."""
+    rule = gate.rule
+    if gate.passed or (rule.key, rule.operator) != ("bound.total", "<="):
+        return gate
+    try:
+        return replace(gate, least_budget=least_cost(scenario, rule.limit).cost.total)
+    except RlhfBudgetError:
+        return gate
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedScenario(Record):
+    """One scenario of several, held against the gates."""
+
+    json_names: ClassVar = (
+        "name",
+        "entry.file",
+        "scenario=entry.file_scenario",
+        "status",
+        "passed",
+        "check.gates",
+        "check.summary",
+        "error",
+    )
+
+    entry: Entry
+    """What was planned."""
+    outcome: Check | InfeasibleError
+    """Its gates, or why nothing fits the budget."""
+
+    @property
+    def name(self) -> str:
+        """Name of the file or of its scenario."""
+        return self.entry.name
+
+    @property
+    def check(self) -> Check | None:
+        """The gates, if there is a plan."""
+        return self.outcome if isinstance(self.outcome, Check) else None
+
+    @property
+    def status(self) -> Literal["optimal", "not_proved", "infeasible"]:
+        """How it ended."""
+        return self.outcome.plan.status if isinstance(self.outcome, Check) else "infeasible"
+
+    @property
+    def passed(self) -> bool:
+        """Whether there is a plan that passes all gates."""
+        return isinstance(self.outcome, Check) and self.outcome.passed
+
+    @property
+    def error(self) -> Failure | None:
+        """Why there is no plan."""
+        return None if isinstance(self.outcome, Check) else failure(self.outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Checks(Result):
+    """Several scenarios held against the same gates and each against its own."""
+
+    json_names: ClassVar = ("passed", "warn_only", "checks")
+
+    checks: tuple[CheckedScenario, ...]
+    """Every scenario, in order."""
+    warn_only: bool
+    """Whether a failed gate is only told."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether all scenarios passed."""
+        return all(entry.passed for entry in self.checks)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every scenario has a plan."""
+        return all(entry.check is not None for entry in self.checks)
+
+    @property
+    def warnings(self) -> tuple[Notice, ...]:
+        """None: each plan's own warnings are in ``plan``."""
+        return ()
+
+
+def check_many(
+    entries: Sequence[Entry],
+    rules: Sequence[Rule] = (),
+    *,
+    tolerance: float = TOLERANCE,
+    warn_only: bool = False,
+) -> Checks:
+    """Hold several scenarios against gates; one that is infeasible is told, not raised.
+
+    Parameters
+    ----------
+    entries
+        The scenarios, named.
+    rules, tolerance, warn_only
+        As for :func:`check`.
+    """
+
+    def outcome(entry: Entry) -> Check | InfeasibleError:
+        try:
+            return check(entry.scenario, rules, tolerance=tolerance, warn_only=warn_only)
+        except InfeasibleError as error:
+            return error
+
+    return Checks(tuple(CheckedScenario(entry, outcome(entry)) for entry in entries), warn_only)
 
 
 PROVED: Final = Rule("proved", "always", "certificate.proved", "==", limit=True)
@@ -209,6 +342,11 @@ def max_bound(limit: float) -> Rule:
 def max_cost(limit: float) -> Rule:
     """Limit the cost, currency."""
     return Rule("max_cost", "--max-cost", "cost.total", "<=", limit)
+
+
+def max_guesses(limit: int) -> Rule:
+    """Limit how many constants are guesses, by their sources, or assumed from a range."""
+    return Rule("max_guesses", "--max-guesses", "guess_count", "<=", limit)
 
 
 def max_excess(limit: float) -> Rule:

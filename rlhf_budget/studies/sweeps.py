@@ -11,11 +11,12 @@ import numpy as np
 
 from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError
 from rlhf_budget.optimum.certified import TOLERANCE, Optimum
-from rlhf_budget.planning.binding import binding_many
+from rlhf_budget.planning.binding import binding
 from rlhf_budget.planning.insight import current
 from rlhf_budget.planning.marginal import marginal
 from rlhf_budget.planning.notices import notices
 from rlhf_budget.planning.planner import plan_many
+from rlhf_budget.planning.questions import answers
 from rlhf_budget.scenario.failure import Failure, failure
 from rlhf_budget.scenario.keys import KEYS
 from rlhf_budget.scenario.records import Record
@@ -25,7 +26,7 @@ from rlhf_budget.scenario.yaml_source import read_yaml
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rlhf_budget.bound.terms import Allocation, Bound
+    from rlhf_budget.bound.results import Allocation, Bound
     from rlhf_budget.optimum.money import Cost
     from rlhf_budget.planning.results import Marginal
     from rlhf_budget.scenario import units
@@ -270,16 +271,18 @@ def _variant(scenario: Scenario, key: str, value: Value) -> Scenario | ScenarioE
     return variant
 
 
-def _plans(scenarios: Sequence[Scenario], tolerance: float) -> list[PlannedPoint | InfeasibleError]:
+def _plans(
+    scenarios: Sequence[Scenario], tolerance: float
+) -> list[PlannedPoint | InfeasibleError | ScenarioError]:
     outcomes = plan_many(scenarios, tolerance=tolerance)
     optima = [outcome for outcome in outcomes if isinstance(outcome, Optimum)]
-    binding = iter(binding_many(optima, tolerance))
-    planned: list[PlannedPoint | InfeasibleError] = []
+    limits = iter(answers([binding(optimum) for optimum in optima], tolerance))
+    planned: list[PlannedPoint | InfeasibleError | ScenarioError] = []
     for outcome in outcomes:
         if isinstance(outcome, Optimum):
             codes = tuple(notice.code for notice in notices(outcome))
-            planned.append(PlannedPoint(outcome, marginal(outcome), next(binding), codes))
-        elif isinstance(outcome, InfeasibleError):
+            planned.append(PlannedPoint(outcome, marginal(outcome), next(limits), codes))
+        elif isinstance(outcome, (InfeasibleError, ScenarioError)):
             planned.append(outcome)
         else:
             raise outcome

@@ -10,12 +10,12 @@ import pytest
 from conftest import scenario_mapping
 
 from rlhf_budget import Allocation, evaluate, load_scenario
+from rlhf_budget.bound.inequalities import ornstein_uhlenbeck_kl
 from rlhf_budget.bound.terms import (
     best_clip_threshold,
+    bound_of,
     constants_of,
     coverage,
-    infimum,
-    ornstein_uhlenbeck_kl,
     reward_error,
     rollout_choices,
     sampling_shape,
@@ -264,15 +264,17 @@ def test_the_total_is_the_sum_and_vacuous_from_the_range_on() -> None:
     ],
 )
 def test_the_infimum_over_all_budgets(changes: dict[str, Any], expected: float) -> None:
-    assert infimum(load_scenario(scenario_mapping(**changes))) == pytest.approx(expected, rel=1e-12)
+    assert bound_of(load_scenario(scenario_mapping(**changes))).infimum() == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_with_all_limits_the_infimum_is_attained_at_them() -> None:
     limits = {"prompts": {"max": 40}, "rollouts_per_prompt": {"max": 6}, "labels": {"max": 30}}
     scenario = load_scenario(scenario_mapping(limits=limits))
     at_limits = evaluate(scenario, Allocation(40, 6, 30, None))
-    assert infimum(scenario) == pytest.approx(at_limits.total, rel=1e-15)
-    assert at_limits.irreducible == infimum(scenario)
+    assert bound_of(scenario).infimum() == pytest.approx(at_limits.total, rel=1e-15)
+    assert at_limits.irreducible == bound_of(scenario).infimum()
 
 
 def test_choices_of_rollouts() -> None:

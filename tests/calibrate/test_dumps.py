@@ -110,7 +110,10 @@ def test_kl_from_the_log_alone():
 
 
 def test_trainer_state_of_a_directory_serves_as_metrics():
-    result = calibrate("trl-grpo-k8", last_steps="16")
+    early = calibrate("trl-grpo-k8", last_steps="16")  # the KL rises from near 0 meanwhile
+    assert "kl-unstable" in codes(early)
+    assert early.estimate("log_ratio.kl").status == "unreliable"
+    result = calibrate("trl-grpo-k8", last_steps="5")
     kl = result.estimate("log_ratio.kl")
     assert kl.method == "metrics-median"
     assert kl.status == "estimated"
@@ -180,7 +183,10 @@ def test_filtered_groups_are_not_trusted():
     assert "filtered-groups" in codes(result)
     assert result.estimate("bound.rollout_variance").status == "unreliable"
     assert "bound" not in result.fragment()
-    assert result.fragment(include_unreliable=True)["bound"]["concentration"] == "bernstein"
+    assert result.fragment(include_unreliable=True)["bound"].keys() == {
+        "prompt_variance",
+        "rollout_variance",
+    }
     assert result.groups is None
 
 

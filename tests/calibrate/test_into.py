@@ -263,14 +263,15 @@ def test_base_files_and_sample_files_are_found_beside_the_scenario(tmp_path, mon
 
 def test_words_that_do_not_fit_are_left_out(scenario):
     scenario.write_text(SCENARIO.replace("policy: fixed", "policy: pac_bayes\n  posterior_kl: 3"))
-    bound = {"concentration": "bernstein", "prompt_variance": 0.1, "rollout_variance": 0.2}
-    fragment = {"bound": bound, "costs": {"rollout": {"tokens": 12.0}}}
-    edit = edit_scenario(scenario, fragment, {})
-    assert len(edit.left_out) == 2
-    assert "bernstein" not in edit.after
+    costs = {"rollout": {"tokens": 12.0}}
+    bound = {"prompt_variance": 0.1, "rollout_variance": 0.2}
+    edit = edit_scenario(scenario, {"bound": bound, "costs": costs}, {})
+    assert edit.left_out == (
+        "costs.rollout.tokens: the scenario gives rollouts a price, not a length",
+    )
     assert "prompt_variance: 0.1" in edit.after
     assert "rollout: 0.01" in edit.after
-    assert bound["concentration"] == "bernstein"
+    assert costs == {"rollout": {"tokens": 12.0}}
 
 
 def test_sources_say_where_constants_come_from():

@@ -13,9 +13,8 @@ import pytest
 from scipy.stats import expon, norm
 
 from rlhf_budget.calibrate.logs.histogram import LogHistogram
-from rlhf_budget.calibrate.moments import Moments
+from rlhf_budget.calibrate.moments import Moments, mean_of_rows
 from rlhf_budget.calibrate.rollouts import tail_summary, variance
-from rlhf_budget.calibrate.rollouts.estimates import _ratio
 from rlhf_budget.calibrate.rollouts.groups import group_shares, informative_share
 
 REPETITIONS = 400
@@ -151,7 +150,7 @@ def test_mean_kl_and_tail_survival_are_covered(draw, mean, survival):
         rows = np.full(len(log_ratios), log_ratios.shape[1])
         above = [(np.abs(log_ratios) > t).sum(axis=1) for t in measured]
         moments = moments_of(np.column_stack([rows, log_ratios.sum(axis=1), *above]).astype(float))
-        _, _, interval = _ratio(moments, LEVEL, 1, 0)
+        _, _, interval = mean_of_rows(moments, LEVEL, 1, 0)
         effects = tail_summary.design_effects(moments, (2, 3, 4))
         summary = tail_summary.TailSummary(histogram, (), effects, LEVEL)
         covered[0] += interval[0] <= mean <= interval[1]

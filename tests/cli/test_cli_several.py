@@ -218,7 +218,10 @@ def test_a_gate_fails_whoever_stops_reading(run: Run, options: str) -> None:
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_escape_codes(
-    run: Run, command: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    command: str,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -227,3 +230,40 @@ def test_no_escape_codes(
     assert code == 0
     assert "\x1b" not in out
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_check_takes_many_files_and_all_scenarios(run: Run, tmp_path: Path) -> None:
+    both = scenario_mapping(scenarios={"dear": {"costs": {"label": 9.0}}})
+    poor = scenario_mapping(name="poor", budget=1.0)
+    for name, mapping in (("both.yaml", both), ("poor.yaml", poor)):
+        (tmp_path / name).write_text(yaml.safe_dump(mapping))
+    code, out, _ = run("check", "both.yaml", "--all-scenarios", "--max-bound", "0.4")
+    assert code == 1
+    assert "dear" in out
+    assert "with a budget of" in out
+    code, out, _ = run("check", "both.yaml", "poor.yaml", "--format", "json")
+    found = json.loads(out)
+    jsonschema.validate(found, output_schema("check"))
+    assert code == 3
+    assert [entry["status"] for entry in found["checks"]] == ["optimal", "infeasible"]
+    assert [entry["passed"] for entry in found["checks"]] == [True, False]
+    assert (
+        run("check", "both.yaml", "poor.yaml", "--against", "x.json", "--max-increase", "1%")[0]
+        == 2
+    )
+
+
+def test_a_budget_that_would_pass_passes(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(scenario_mapping()))
+    code, out, _ = run("check", "a.yaml", "--max-bound", "0.37", "--format", "json")
+    gate = next(g for g in json.loads(out)["gates"] if g["gate"] == "max_bound")
+    assert (code, gate["passed"]) == (1, False)
+    enough = f"budget={gate['least_budget']!r}"
+    assert run("check", "a.yaml", "--max-bound", "0.37", "--set", enough)[0] == 0
+
+
+def test_guesses_are_limited(run: Run, tmp_path: Path) -> None:
+    guessed = scenario_mapping(sources={"costs.label": "guess", "budget": "told"})
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(guessed))
+    assert run("check", "a.yaml", "--max-guesses", "1")[0] == 0
+    assert run("check", "a.yaml", "--max-guesses", "0")[0] == 1

@@ -13,15 +13,12 @@ from hypothesis import strategies as st
 from test_optimum import BOUNDS, CASES, FAMILIES, REWARD_MODELS, small_scenarios
 
 from rlhf_budget import InfeasibleError, evaluate, load_scenario
-from rlhf_budget.bound.terms import Allocation
+from rlhf_budget.bound.results import Allocation
+from rlhf_budget.optimum.arrays import ROUNDING
+from rlhf_budget.optimum.budget_problem import budget_problem
+from rlhf_budget.optimum.case import prepare
 from rlhf_budget.optimum.certified import least_cost, optimise
-from rlhf_budget.optimum.problems import (
-    ROUNDING,
-    budget_problem,
-    fewest_labels,
-    prepare,
-    target_problem,
-)
+from rlhf_budget.optimum.target_problem import target_problem
 
 
 def points(case: Any, count: int = 400) -> tuple[Any, Any, Any]:
@@ -47,7 +44,7 @@ def test_float_sides_bracket_the_exact_values(case: dict[str, Any]) -> None:
     surely = problem.labels_left(group, row, x, -ROUNDING)
     for at in range(x.size):
         n, K = int(x[at]), prepared.rollouts[int(row[at])]
-        exact = prepared.sampling(n, K)[0]
+        exact = prepared.bound.least(n, K)
         assert lower[at] <= exact * (1 + 1e-12)
         assert upper[at] >= exact * (1 - 1e-12)
         labels = prepared.prices.labels_affordable(n, K, prepared.labels[1])
@@ -58,7 +55,7 @@ def test_float_sides_bracket_the_exact_values(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["scenario"]["name"])
 def test_reach_is_never_too_short_and_hardly_too_long(case: dict[str, Any]) -> None:
-    prepared = prepare(load_scenario(case["scenario"]), dominated=True)
+    prepared = prepare(load_scenario(case["scenario"])).with_every_rollout()
     problem = budget_problem((prepared,))
     rows = np.arange(len(prepared.rollouts))
     reach = problem.reach(np.zeros_like(rows), rows)
@@ -86,7 +83,7 @@ def useful(labels: int, **model: Any) -> int:
     scenario = load_scenario(scenario_mapping(reward_model=model, limits=limits))
     case = prepare(scenario)
     found = case.useful_labels(labels)
-    assert case.shift(found) == pytest.approx(case.shift(labels), rel=1e-15)
+    assert case.bound.shift(found) == pytest.approx(case.bound.shift(labels), rel=1e-15)
     return found
 
 
@@ -131,12 +128,12 @@ def test_the_fewest_labels_reach_and_one_less_does_not(
     case = prepare(scenario)
     least = evaluate(scenario, Allocation(n, 2, case.labels[1], None)).total
     target = least * (1 + slack)
-    m = fewest_labels(case, n, 2, target)
+    m = case.fewest_labels(n, 2, target, case.labels)
     assert m is not None
     assert evaluate(scenario, Allocation(n, 2, m, None)).total <= target
     if m > case.labels[0]:
         assert evaluate(scenario, Allocation(n, 2, m - 1, None)).total > target
-    assert fewest_labels(case, n, 2, math.nextafter(least, 0)) is None
+    assert case.fewest_labels(n, 2, math.nextafter(least, 0), case.labels) is None
 
 
 @given(mapping=small_scenarios())
@@ -168,7 +165,7 @@ def test_a_target_is_the_same_from_both_sides(bound: dict[str, Any]) -> None:
 
 def test_the_cost_of_a_target_is_bracketed_by_the_floats() -> None:
     scenario = load_scenario(scenario_mapping())
-    case = prepare(scenario, with_budget=False)
+    case = prepare(scenario).without_budget()
     problem = target_problem((case,), (0.42,))
     problem = problem.focused(problem.boxes())
     group, row, x = points(case, 300)

@@ -138,7 +138,7 @@ def test_prices_a_hair_off_whole_labels_lose_no_label(
 
 
 def best_by_levels_of_labels(scenario: Any) -> float:
-    from rlhf_budget.optimum.problems import prepare
+    from rlhf_budget.optimum.case import prepare
 
     case = prepare(scenario)
     best = math.inf
@@ -146,5 +146,5 @@ def best_by_levels_of_labels(scenario: Any) -> float:
         n = 0
         while (m := case.prices.labels_affordable(n + 1, K, MANY)) >= 0:
             n = case.prices.prompts_affordable(K, m, MANY)
-            best = min(best, case.sampling(n, K)[0] + case.shift(m))
+            best = min(best, case.bound.least(n, K) + case.bound.shift(m))
     return best

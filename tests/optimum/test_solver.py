@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_budget.optimum import search as solver
 from rlhf_budget.optimum.search import (
     WORST,
     Boxes,
     Candidate,
+    Effort,
     first_boxes,
     minimise,
     refine,
@@ -170,15 +170,13 @@ def test_ranges_may_start_at_zero() -> None:
     assert found.best.value == pytest.approx(least(problem, 0, first=0), rel=1e-9)
 
 
-def test_an_expensive_search_stops_at_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = monotone(np.random.default_rng(5), 1, 30, 3000)
-    monkeypatch.setattr(solver, "CHEAP_EVALUATIONS", 0)
-    (rough,) = minimise(problem, whole(1, 30, 3000), 1, tolerance=0.05)
+def test_an_expensive_search_stops_at_the_tolerance() -> None:
+    problem, boxes = monotone(np.random.default_rng(5), 1, 30, 3000), whole(1, 30, 3000)
+    (rough,) = minimise(problem, boxes, 1, tolerance=0.05, effort=Effort(0, 10**9))
     best = least(problem, 0)
     assert rough.lower_bound <= best <= rough.best.value
     assert rough.best.value <= best * 1.06
-    monkeypatch.setattr(solver, "MOST_EVALUATIONS", 0)
-    (stopped,) = minimise(problem, whole(1, 30, 3000), 1, tolerance=1e-12)
+    (stopped,) = minimise(problem, boxes, 1, tolerance=1e-12, effort=Effort(0, 0))
     assert stopped.lower_bound <= best <= stopped.best.value
     assert stopped.evaluations < rough.evaluations + 1000
 

@@ -10,13 +10,18 @@ from conftest import scenario_mapping
 
 from rlhf_budget import Plan, evaluate, load_scenario
 from rlhf_budget.errors import RlhfBudgetError
-from rlhf_budget.optimum.certified import least_cost, optimise
+from rlhf_budget.optimum.certified import TOLERANCE, least_cost, optimise
 from rlhf_budget.planning.insight import alternatives, assumed, closed_form, current
 from rlhf_budget.planning.planner import plan
+from rlhf_budget.planning.questions import Question, answers
 
 
 def optimum(**changes: Any) -> Any:
     return optimise(load_scenario(scenario_mapping(**changes)))
+
+
+def answered(question: Question[Any]) -> Any:
+    return answers([question], TOLERANCE)[0]
 
 
 # --- closed forms --------------------------------------------------------------------------------
@@ -152,7 +157,7 @@ VARIANCES = {"prompt_variance": 0.02, "rollout_variance": 0.05}
 def test_alternatives_are_those_that_the_constants_allow(
     bound: dict[str, Any], names: list[str]
 ) -> None:
-    found = alternatives(optimum(bound=bound))
+    found = answered(alternatives(optimum(bound=bound)))
     assert [other.concentration for other in found] == names
     for other in found:
         changed = bound | {"concentration": other.concentration}
@@ -163,7 +168,7 @@ def test_alternatives_are_those_that_the_constants_allow(
 
 def test_alternatives_of_a_target_are_for_the_same_target() -> None:
     scenario = load_scenario(scenario_mapping(bound=VARIANCES))
-    for other in alternatives(least_cost(scenario, 0.42)):
+    for other in answered(alternatives(least_cost(scenario, 0.42))):
         assert other.total <= 0.42
         assert other.cost is not None
         changed = scenario.with_values({"bound.concentration": other.concentration})
@@ -178,7 +183,7 @@ def test_a_range_is_planned_at_its_middle_and_both_ends() -> None:
     model = {"coverage": {"low": 1.5, "high": 24.0}, "error": curve}
     sources = {"reward_model.coverage": "guess"}
     found = optimum(reward_model=model, sources=sources)
-    (entry,) = assumed(found)
+    (entry,) = answered(assumed(found))
     assert (entry.constant, entry.kind) == ("reward_model.coverage", "range")
     assert (entry.value, entry.low, entry.high) == (pytest.approx(6.0), 1.5, 24.0)
     assert entry.source == "guess"
@@ -189,7 +194,7 @@ def test_a_range_is_planned_at_its_middle_and_both_ends() -> None:
 def test_an_unknown_coverage_ranges_to_what_the_divergence_allows() -> None:
     curve = {"floor": 0.02, "scale": 8.0, "exponent": 0.8}
     found = optimum(reward_model={"coverage": "unknown", "error": curve})
-    (entry,) = assumed(found)
+    (entry,) = answered(assumed(found))
     assert (entry.kind, entry.low) == ("unknown", 1.0)
     assert entry.high == pytest.approx(math.exp(6.0))
     assert entry.value == pytest.approx(math.exp(3.0))
@@ -197,7 +202,7 @@ def test_an_unknown_coverage_ranges_to_what_the_divergence_allows() -> None:
 
 def test_an_unknown_error_is_three_ranges() -> None:
     found = optimum(reward_model={"coverage": 2.0, "error": "unknown"})
-    entries = assumed(found)
+    entries = answered(assumed(found))
     assert {entry.constant.rpartition(".")[2] for entry in entries} == {
         "floor",
         "scale",
@@ -211,7 +216,7 @@ def test_an_unknown_error_is_three_ranges() -> None:
 
 def test_an_end_that_is_infeasible_has_no_allocation() -> None:
     costs = {"prompt": 5.0, "rollout": 0.02, "label": 1.5, "fixed": {"low": 10.0, "high": 60000.0}}
-    (entry,) = assumed(optimum(costs=costs))
+    (entry,) = answered(assumed(optimum(costs=costs)))
     assert entry.allocation_at_low is not None
     assert entry.allocation_at_high is None
 
@@ -228,7 +233,7 @@ def test_every_kind_of_constant_may_be_a_range() -> None:
         costs={"prompt": {"low": 1.0, "high": 9.0}, "rollout": ends, "label": 1.5},
         log_ratio={"family": "gaussian", "kl": "unknown"},
     )
-    entries = {entry.constant: entry for entry in assumed(found)}
+    entries = {entry.constant: entry for entry in answered(assumed(found))}
     assert len(entries) == 7
     for name, entry in entries.items():
         assert entry.allocation_at_low is not None, name

@@ -23,6 +23,7 @@ CODES = {
     "silent-groups",
     "planned-by-evaluation",
     "policy-fixed",
+    "implausible-kl",
     "no-kl-estimate",
     "few-tail-samples",
     "unlimited",
@@ -98,6 +99,17 @@ APPEARANCES: list[tuple[str, dict[str, Any], bool]] = [
         {"bound": {"concentration": "hoeffding", "policy": "finite_class", "candidates": 3}},
         False,
     ),
+    ("implausible-kl", {"log_ratio": {"family": "gaussian", "kl": 62177.0}}, True),
+    ("implausible-kl", {"log_ratio": {"family": "gaussian", "kl": 900.0, "std": 1.0}}, False),
+    ("implausible-kl", {"log_ratio": {"family": "exponential", "mean": 400.0}}, True),
+    (
+        "implausible-kl",
+        {
+            "log_ratio": {"family": "gaussian", "kl": 62177.0},
+            "objective": {"kl_coefficient": 0.0},
+        },
+        False,
+    ),
     ("no-kl-estimate", {"budget": 10.0}, True),
     ("no-kl-estimate", {"budget": 10.0, "objective": {"kl_coefficient": 0.0}}, False),
     ("no-kl-estimate", {"limits": {"clip_threshold": {"max": 0.0}}}, False),
@@ -171,6 +183,7 @@ def test_every_code_was_tried_both_ways() -> None:
 WHAT_TO_DO = {
     "vacuous-bound": ("raise the budget", "must improve"),
     "coverage-below-kl": ("label_policy: current", "coverage_kind: features"),
+    "implausible-kl": ("measure the log-ratio",),
     "silent-groups": ("larger groups",),
     "planned-by-evaluation": ("concentration: hoeffding",),
     "policy-fixed": ("policy: pac_bayes",),

@@ -51,6 +51,9 @@ KEYS: dict[str, set[str] | None] = {
     "closed_form": {"rollouts_per_prompt", "rule"},
     "guarantees": {"concentration", "total", "sampling", "planning_rule"},
     "guarantee": None,
+    "sources": None,
+    "guesses": None,
+    "guess_count": None,
     "groups": {
         "mean",
         "correlation",
@@ -62,7 +65,9 @@ KEYS: dict[str, set[str] | None] = {
     "alternatives": {"concentration", "total", "allocation"},
     "binding": None,
     "marginal": {"bound_per_currency"},
-    "near_optimal": {"within", "prompts", "rollouts_per_prompt", "labels", "least_cost"},
+    "near_optimal": {
+        *("within", "prompts", "rollouts_per_prompt", "labels", "least_cost", "approximate")
+    },
     "sensitivity": {"constant", "elasticity"},
     "assumed": ASSUMED | {"allocation_at_low", "allocation_at_high"},
     "current": {"allocation", "bound", "cost", "excess", "excess_relative", "violations"},

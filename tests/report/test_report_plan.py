@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from report_helpers import check_snapshot, make_bare_plan, make_bound, make_plan, make_target_plan
 
-from rlhf_budget.bound.terms import Allocation
+from rlhf_budget.bound.results import Allocation
 from rlhf_budget.optimum.money import Cost
 from rlhf_budget.optimum.results import Certificate
 from rlhf_budget.planning.results import ClosedForm, Marginal, Plan

@@ -9,14 +9,18 @@ import io
 import re
 
 import pytest
+from conftest import scenario_mapping
 from hypothesis import given
 from hypothesis import strategies as st
 from report_helpers import check_snapshot, make_bare_plan, make_bound, make_plan, make_target_plan
 
+from rlhf_budget import load_scenario, sweep
 from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
-from rlhf_budget.report.layout import cell_width, layout, wrap
+from rlhf_budget.report.layout import bar, cell_width, layout, sketch, wrap
 from rlhf_budget.report.plan_document import plan_document
+from rlhf_budget.report.sweep_document import sweep_document
 from rlhf_budget.report.terminal import show
+from rlhf_budget.studies.sweeps import listed
 
 ESCAPE = "\x1b"
 
@@ -89,6 +93,57 @@ def test_no_line_is_wider_than_the_terminal_and_nothing_is_cut(width: int) -> No
     assert not re.search(r"[ \t]$", text, re.MULTILINE)
     for value in ("5,360", "12,608", "209,460", "31,200", "20.21"):
         assert value in text
+
+
+# --- drawing -------------------------------------------------------------------------------------
+
+
+class DrawingTerminal(Terminal):
+    encoding = "utf-8"
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_shares_get_bars_where_there_is_room(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = shown(plan_document(make_plan()), width, DrawingTerminal())
+    check_snapshot(f"plan-{width}-bars.txt", re.sub(r"\x1b\[[0-9;]*m", "", text))
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines())) <= width
+
+
+def test_nothing_is_drawn_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Latin(Terminal):
+        encoding = "iso-8859-1"
+
+    for stream in (io.StringIO(), Latin()):
+        assert "█" not in shown(plan_document(make_plan()), 120, stream)
+    monkeypatch.setenv("TERM", "dumb")
+    assert "█" not in shown(plan_document(make_plan()), 120, DrawingTerminal())
+
+
+def test_bars_are_as_long_as_their_shares() -> None:
+    assert bar(0.0) == "·" * 8
+    assert bar(1.0) == "█" * 8
+    assert bar(0.55) == "████▍···"
+    assert bar(0.001) == "·" * 8
+    assert len(bar(1.7)) == len(bar(-3.0)) == 8
+
+
+def test_a_sweep_gets_a_small_line_of_its_bounds() -> None:
+    scenario = load_scenario(scenario_mapping())
+    document = sweep_document(sweep(scenario, listed("budget", [2e3, 1e4, 5e4, 2.5e5])))
+    drawn = re.sub(r"\x1b\[[0-9;]*m", "", shown(document, 80, DrawingTerminal())).splitlines()
+    line = next(text for text in drawn if set(text) <= set("▁▂▃▄▅▆▇█") and text)
+    assert len(line) == 4
+    assert line[0] == "█"
+    assert line[-1] == "▁"
+    assert list(line) == sorted(line, reverse=True)
+    assert line not in shown(document, 80)
+
+
+def test_a_sketch_fits_and_keeps_what_is_flat() -> None:
+    assert sketch([3.0, 3.0, 3.0], 80) == "▁▁▁"
+    assert sketch(list(range(200)), 20)[0] == "▁"
+    assert len(sketch(list(range(200)), 20)) == 20
 
 
 def test_a_wide_table_turns_where_it_may() -> None:

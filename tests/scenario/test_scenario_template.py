@@ -19,7 +19,8 @@ def test_a_preset_loads_as_it_is(preset, tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text(template(preset))
     read = load_scenario(path, budget_required=True)
-    assert read.assumed == ()
+    (guess,) = read.assumed
+    assert (guess.constant, guess.kind, guess.source) == ("bound.posterior_kl", "range", "guess")
     assert read.is_written("bound.policy")
 
 
@@ -54,7 +55,7 @@ def test_every_constant_of_a_preset_has_a_comment(preset):
 def test_the_kinds_of_the_presets():
     verifiable = load_scenario(read_yaml(template("verifiable"), None).values)
     assert verifiable.reward_model == "verifiable"
-    assert verifiable.limits.rollouts_per_prompt.choices == (4, 8, 16, 32)
+    assert verifiable.limits.group_size.choices == (4, 8, 16, 32)
     assert verifiable.costs.prompt.existing > 0
     finished = load_scenario(read_yaml(template("existing-reward-model"), None).values)
     assert isinstance(finished.reward_model.error, float)

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from scipy.special import expit
 
 from rlhf_budget import Allocation, Scenario, ScenarioError, load_scenario
-from rlhf_budget.optimum.problems import prepare
+from rlhf_budget.optimum.case import prepare
 from rlhf_budget.report.data import json_text, with_header
 from rlhf_budget.report.schema import output_schema
 from rlhf_budget.scenario.template import template
@@ -401,7 +401,9 @@ def test_every_cell_of_the_grid_keeps_the_budget_and_the_limits(label, prompt, m
     cells = grid(small)
     assert len(set(cells)) == len(cells) >= 1
     for n, K, m in cells:
-        assert is_feasible(small, Allocation(n, K, m, prepare(small).sampling(n, K)[1]))
+        assert is_feasible(
+            small, Allocation(n, K, m, prepare(small).bound.sampling_and_clipping(n, K)[2])
+        )
 
 
 def test_what_is_free_is_not_without_end_in_a_world():

@@ -22,6 +22,8 @@ from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from rlhf_budget.scenario.families import FAMILIES
+
 if TYPE_CHECKING:
     from rlhf_budget.bound.tails.elementary import Number
     from rlhf_budget.bound.tails.empirical import Empirical
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from rlhf_budget.scenario.models import LogRatio
 
 __all__ = [
-    "FAMILIES",
     "Empirical",
     "Exponential",
     "Gamma",
@@ -48,18 +49,6 @@ __all__ = [
     "make_tail",
     "tail_of",
 ]
-
-FAMILIES = {
-    "gaussian": "Gaussian",
-    "exponential": "Exponential",
-    "half_normal": "HalfNormal",
-    "gamma": "Gamma",
-    "weibull": "Weibull",
-    "lognormal": "LogNormal",
-    "lomax": "Lomax",
-    "empirical": "Empirical",
-}
-"""Family, as ``log_ratio.family`` spells it and its module is called -> name of its class."""
 
 
 class Tail(Protocol):
@@ -98,12 +87,17 @@ def tail_of(log_ratio: LogRatio) -> Tail:
 
 
 def tail_class(family: str) -> Any:
-    """Return the class of a family."""
-    return getattr(import_module(f"{__name__}.{family}"), FAMILIES[family])
+    """Return the class of a family: the one that its module is named after."""
+    module = import_module(f"{__name__}.{family}")
+    return next(found for name, found in vars(module).items() if name.lower() == _plain(family))
+
+
+def _plain(family: str) -> str:
+    return family.replace("_", "")
 
 
 def __getattr__(name: str) -> Any:
-    for family, class_name in FAMILIES.items():
-        if class_name == name:
+    for family in FAMILIES:
+        if _plain(family) == name.lower() != name:
             return tail_class(family)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rlhf_budget.calibrate.agreement.ballots import TIE, Ballot, BallotBox, read_ballots
 from rlhf_budget.calibrate.estimates import Calibration, CalibrationWarning, Estimate, Skip, Source
-from rlhf_budget.calibrate.logs.tables import TABLE_SUFFIXES, expand_paths, number, read_rows
+from rlhf_budget.calibrate.logs.files import find_tables
+from rlhf_budget.calibrate.logs.tables import TABLE_SUFFIXES, number, read_table
 from rlhf_budget.errors import CalibrationError, LogError
 from rlhf_budget.scenario.records import Record
 
@@ -82,8 +83,8 @@ def agreement_from_files(
     FileAccessError
         If a file cannot be read.
     """
-    files = expand_paths(paths, endings=TABLE_SUFFIXES)
-    tables = [read_rows(file) for file in files]
+    files = find_tables(paths, TABLE_SUFFIXES)
+    tables = [read_table(file)[0] for file in files]
     rows = [row for table in tables for row in table]
     forms = {read_ballots(table).form for table in tables}
     if len(forms) > 1:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rlhf_budget.calibrate.costs.calibration import PastRun
 from rlhf_budget.calibrate.estimates import Skip, Source
-from rlhf_budget.calibrate.logs.tables import TABLE_SUFFIXES, Row, expand_paths, number, read_rows
+from rlhf_budget.calibrate.logs.files import find_tables
+from rlhf_budget.calibrate.logs.tables import TABLE_SUFFIXES, Row, number, read_table
 from rlhf_budget.errors import CalibrationError, LogError
 
 if TYPE_CHECKING:
@@ -44,15 +45,16 @@ def read_runs(
     FileAccessError
         If a file cannot be read.
     """
-    files = expand_paths(paths, endings=TABLE_SUFFIXES)
-    rows = [row for file in files for row in read_rows(file)]
+    files = find_tables(paths, TABLE_SUFFIXES)
+    tables = [read_table(file) for file in files]
+    rows = [row for table, _ in tables for row in table]
     place = ", ".join(map(str, files))
     _require_columns(place, rows, hourly_rate)
     runs: list[PastRun] = []
-    skips: list[str] = []
+    skips = ["malformed-row"] * sum(broken for _, broken in tables)
     for row in rows:
         run = _run(row, hourly_rate)
-        if name is not None and str(row.get("run", "")) != name:
+        if name is not None and str(row.get("run") or "") != name:
             skips.append("another-run")
         elif run is None:
             skips.append("unusable-run")
@@ -60,11 +62,13 @@ def read_runs(
             runs.append(run)
     if strict and "unusable-run" in skips:
         raise LogError(f"{place}: {skips.count('unusable-run')} rows lack a number above 0")
+    if strict and "malformed-row" in skips:
+        raise LogError(f"{place}: {skips.count('malformed-row')} rows with malformed-row")
     if not runs:
         _raise_empty(place, rows, name)
     source = Source(
         files=tuple(map(str, files)),
-        rows_read=len(rows),
+        rows_read=len(runs) + len(skips),
         rows_used=len(runs),
         skipped=tuple(Skip(r, skips.count(r)) for r in sorted(set(skips))),
     )
@@ -107,7 +111,7 @@ def _money(row: Row, hourly_rate: float | None) -> float | None:
 
 def _raise_empty(place: str, rows: list[Row], name: str | None) -> None:
     if name is not None:
-        names = ", ".join(sorted({str(row.get("run", "")) for row in rows}))
+        names = ", ".join(sorted({str(row.get("run") or "") for row in rows}))
         raise CalibrationError(f"{place}: no usable row of run {name!r}; there are {names}")
     raise CalibrationError(
         f"{place}: no usable row; each needs prompts, rollouts per prompt and a cost"

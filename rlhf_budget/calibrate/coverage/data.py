@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlhf_budget.calibrate.estimates import Skip, Source
+from rlhf_budget.calibrate.logs.files import find_tables
 from rlhf_budget.calibrate.logs.tables import (
     TABLE_SUFFIXES,
     Row,
-    expand_paths,
     find_field,
     number,
-    read_parquet_columns,
-    read_rows,
+    read_columns,
+    read_table,
 )
 from rlhf_budget.errors import CalibrationError, FileAccessError, LogError
 
@@ -60,7 +60,7 @@ def read_features(path: Path) -> Array:
     if path.suffix == ".npy":
         return _as_table(path, _read_npy(path))
     if path.suffix == ".parquet":
-        columns = list(read_parquet_columns(path).values())
+        columns = list(read_columns(path).values())
         one_list = len(columns) == 1 and bool(columns[0]) and isinstance(columns[0][0], list)
         return _as_table(path, columns[0] if one_list else list(zip(*columns, strict=True)))
     raise LogError(f"{path}: features are read from .npy and .parquet")
@@ -122,13 +122,14 @@ def read_logprobs(
     FileAccessError
         If a file cannot be read.
     """
-    files = expand_paths(paths, endings=TABLE_SUFFIXES)
-    rows = [row for file in files for row in read_rows(file)]
+    files = find_tables(paths, TABLE_SUFFIXES)
+    tables = [read_table(file) for file in files]
+    rows = [row for table, _ in tables for row in table]
     policy = _require_field(files, rows, policy_field, POLICY_FIELDS, "policy")
     behaviour = _require_field(files, rows, behaviour_field, BEHAVIOUR_FIELDS, "behaviour")
     sampler = _sampler_field(rows)
     pairs: list[tuple[float, float]] = []
-    skips: list[str] = []
+    skips = ["malformed-row"] * sum(broken for _, broken in tables)
     for row in rows:
         first, second = _log_probability(row.get(policy)), _log_probability(row.get(behaviour))
         if sampler is not None and row.get(sampler) != _CURRENT_SAMPLER:
@@ -137,14 +138,15 @@ def read_logprobs(
             skips.append("unusable-logprob")
         else:
             pairs.append((first, second))
-    if not pairs or (strict and "unusable-logprob" in skips):
+    faults = skips.count("unusable-logprob") + skips.count("malformed-row")
+    if not pairs or (strict and faults):
         names = ", ".join(map(str, files))
         kind = LogError if strict else CalibrationError
-        raise kind(f"{names}: {skips.count('unusable-logprob')} rows without log-probabilities")
+        raise kind(f"{names}: {faults} rows without log-probabilities")
     source = Source(
         files=tuple(map(str, files)),
         fields=(("policy_logprob", policy), ("behaviour_logprob", behaviour)),
-        rows_read=len(rows),
+        rows_read=len(pairs) + len(skips),
         rows_used=len(pairs),
         skipped=tuple(Skip(r, skips.count(r)) for r in sorted(set(skips))),
     )

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from rlhf_budget.calibrate.estimates import Calibration, Fragment
 
-_WITHOUT_BERNSTEIN = ("pac_bayes", "sgd")
 _SECTION_DEPTH = 1
 """Key paths this short are sections, whose sources speak of more than one constant."""
 
@@ -165,10 +164,6 @@ def _fitting(
     """Return the constants that the scenario has room for, and why others are left out."""
     patch = {section: _copied(constants) for section, constants in fragment.items()}
     left_out = []
-    policy = _section(written, "bound").get("policy")
-    if policy in _WITHOUT_BERNSTEIN and "concentration" in _section(patch, "bound"):
-        del patch["bound"]["concentration"]
-        left_out.append(f"bound.concentration: bernstein does not go with policy {policy}")
     rollout = _section(patch, "costs").get("rollout")
     if isinstance(rollout, dict) and "tokens" not in _section(
         _section(written, "costs"), "rollout"

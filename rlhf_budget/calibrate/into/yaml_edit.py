@@ -1,8 +1,10 @@
-"""Change values in YAML text, leaving every other character as it is.
+r"""Change values in YAML text, leaving every other character as it is.
 
 The text is parsed into nodes that know where they stand; only the text of changed values is
-replaced, and new keys get lines of their own. A parser that writes the whole document again would
-keep comments too, but not the way that numbers, quotes and line ends are written.
+replaced, and new keys get lines of their own. ruamel.yaml's round trip, tried on the files of
+tests/calibrate/test_into.py without any change, still rewrites lines: it turns \r\n into \n,
+closes up spaces in ``{a: 1,  b: 2}``, joins a list that is broken over lines, moves the comment
+behind an alias to a line of its own and indents lists anew.
 """
 
 from __future__ import annotations

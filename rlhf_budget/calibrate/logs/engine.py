@@ -8,23 +8,25 @@ narwhals takes is its own engine.
 # ruff: noqa: S608 (names of columns and files are quoted; nothing else comes from the user)
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from rlhf_budget.calibrate.logs.scratch import scratch_folder
 from rlhf_budget.calibrate.logs.sql import (
     DuckDBDialect,
     SparkDialect,
     field_column,
+    file_table,
     normalised,
     quoted,
     stored_columns,
+    typed_json_table,
 )
 from rlhf_budget.errors import CalibrationError, FileAccessError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import narwhals as nw
 
@@ -36,10 +38,6 @@ EngineName = Literal["duckdb", "spark"]
 
 MEMORY_LIMIT = "400MB"
 """What DuckDB may hold before it writes to disk."""
-
-_LARGEST_RECORD = 64 << 20
-"""Longest JSON record that is read, in bytes."""
-_RECORD_SIZE = f"maximum_object_size={_LARGEST_RECORD}, filename=true"
 
 
 class Engine(Protocol):
@@ -77,8 +75,8 @@ def open_engine(name: EngineName) -> Iterator[FileEngine]:
         yield SparkEngine()
         return
     _require("duckdb", "calibrate")
-    with tempfile.TemporaryDirectory(prefix="rlhf-budget-") as folder:
-        engine = DuckDBEngine(Path(folder))
+    with scratch_folder() as folder:
+        engine = DuckDBEngine(folder)
         try:
             yield engine
         finally:
@@ -123,7 +121,8 @@ class DuckDBEngine:
     def columns(self, logs: Sequence[LogFile]) -> dict[str, str]:
         """Return the names and types of the columns of parquet files."""
         with _duckdb_errors(logs):
-            rows = self._connection.execute(f"DESCRIBE SELECT * FROM {_parquet(logs)}").fetchall()
+            described = f"DESCRIBE SELECT * FROM {_table('parquet', logs)}"
+            rows = self._connection.execute(described).fetchall()
         return {name: kind for name, kind, *_ in rows if name != "file_name"}
 
     def read(self, logs: Sequence[LogFile], layout: Layout) -> nw.LazyFrame[Any]:
@@ -180,16 +179,10 @@ class DuckDBEngine:
     ) -> str:
         dialect = DuckDBDialect()
         if kind == "parquet":
-            source = f"(SELECT *, false AS malformed FROM {_parquet(logs)})"
+            source = f"(SELECT *, false AS malformed FROM {_table(kind, logs)})"
             return normalised(layout, dialect, self.columns(logs), source, evaluation=evaluation)
         if kind == "csv":
-            # Guessing takes the apostrophes of prose for quotes. Rows padded with nulls may hold
-            # quoted line breaks, as completions do, only where one thread reads a file.
-            lenient = "" if sound else ", parallel=false, null_padding=true, strict_mode=false"
-            table = (
-                f"read_csv({_list(logs)}, all_varchar=true, header=true, union_by_name=true,"
-                f""" delim=',', quote='"', escape='"'{lenient}, filename='file_name')"""
-            )
+            table = _table(kind, logs, sound=sound)
             with _duckdb_errors(logs):
                 rows = self._connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
             types = {name: "VARCHAR" for name, *_ in rows if name != "file_name"}
@@ -201,9 +194,8 @@ class DuckDBEngine:
             columns = [dialect.identifier(field_column(field)) for field in fields]
             listed = ", ".join(f"{column}: 'VARCHAR'" for column in columns)
             nothing = " AND ".join(f"{column} IS NULL" for column in columns)
-            source = f"""(SELECT *, {nothing} AS malformed, filename AS file_name FROM read_json(
-                {_list(logs)}, format='newline_delimited', ignore_errors=true,
-                columns={{{listed}}}, {_RECORD_SIZE}))"""
+            table = typed_json_table([log.path for log in logs], listed)
+            source = f"(SELECT *, {nothing} AS malformed, filename AS file_name FROM {table})"
             return normalised(layout, dialect, types, source, evaluation=evaluation)
         paths = ", ".join(dialect.json_path(field) for field in fields)
         named = "".join(
@@ -213,7 +205,7 @@ class DuckDBEngine:
         source = f"""(SELECT malformed, file_name{named} FROM (
             SELECT json IS NULL OR json_type(json) <> 'OBJECT' AS malformed, file_name,
                    json_extract_string(json, [{paths}]) AS found
-            FROM {_json(kind, logs)}))"""
+            FROM {_table(kind, logs)}))"""
         return normalised(layout, dialect, types, source, evaluation=evaluation)
 
     def fetch(self, frame: nw.LazyFrame[Any]) -> list[dict[str, Any]]:
@@ -263,25 +255,8 @@ def _duckdb_errors(logs: Sequence[LogFile]) -> Iterator[None]:
         raise FileAccessError(f"{where}the logs cannot be read: {first_line}") from error
 
 
-def _list(logs: Sequence[LogFile]) -> str:
-    return "[" + ", ".join(quoted(_escape_pattern(log.path)) for log in logs) + "]"
-
-
-def _escape_pattern(path: str) -> str:
-    """Keep DuckDB from reading a file's name as a pattern."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
-
-
-def _parquet(logs: Sequence[LogFile]) -> str:
-    return f"read_parquet({_list(logs)}, union_by_name=true, filename='file_name')"
-
-
-def _json(kind: Format, logs: Sequence[LogFile]) -> str:
-    if kind == "jsonl":
-        table = f"read_ndjson_objects({_list(logs)}, ignore_errors=true, {_RECORD_SIZE})"
-    else:
-        table = f"read_json_objects({_list(logs)}, format='auto', {_RECORD_SIZE})"
-    return f"(SELECT json, filename AS file_name FROM {table})"
+def _table(kind: Format, logs: Sequence[LogFile], *, sound: bool = False) -> str:
+    return file_table(kind, [log.path for log in logs], sound=sound)
 
 
 def _once_per_column(fields: Sequence[Field]) -> list[Field]:

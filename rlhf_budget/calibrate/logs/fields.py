@@ -15,7 +15,7 @@ from rlhf_budget.errors import CalibrationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Kind = Literal["value", "total", "length"]
+Kind = Literal["value", "total", "length", "path"]
 
 USED = "used"
 """Value of the column ``reason`` in rows that nothing speaks against."""
@@ -29,7 +29,7 @@ COLUMNS = (
     "behaviour",
     "fingerprint",
 )
-"""Columns of the frame that ``aggregates`` reads."""
+"""Columns of the frame that the aggregates read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class Field:
     name: str
     """Column, or key of a JSON record."""
     inner: tuple[int, ...] = ()
-    """Positions in nested lists, from 0."""
+    """Positions in nested lists, from 0; of a ``path``, folders above the file's name."""
     kind: Kind = "value"
-    """``total`` adds a list's numbers, ``length`` counts a list."""
+    """``total`` adds a list's numbers, ``length`` counts a list, ``path`` reads a file's name."""
     pattern: str | None = None
     """Expression whose first group is the value, in a text; where it fails, the whole text is."""
 
@@ -57,7 +57,7 @@ class Layout:
     rewards: tuple[tuple[Field, float], ...]
     """Reward fields with their weights; their sum is the reward."""
     step: Field | None = None
-    """Training step; with the name ``STEP_IN_FILE_NAME`` it stands in the file's name."""
+    """Training step; of kind ``path`` where it stands in the names of files or folders."""
     log_ratio: Field | None = None
     """Sequence log-ratio, nats."""
     policy: Field | None = None
@@ -90,7 +90,7 @@ class Layout:
             self.output,
         )
         rewards = tuple(field for field, _ in self.rewards)
-        wanted = [f for f in (*rewards, *roles) if f is not None and f.name != STEP_IN_FILE_NAME]
+        wanted = [f for f in (*rewards, *roles) if f is not None and f.kind != "path"]
         return tuple(dict.fromkeys(wanted))
 
     def has_log_ratio(self) -> bool:
@@ -113,7 +113,14 @@ class Layout:
         )
 
 
-STEP_IN_FILE_NAME = "(file name)"
+STEP_IN_NAME = Field("(file name)", (0,), "path")
+"""A step that stands in the file's name only."""
+
+
+def step_in_path(level: int) -> Field:
+    """Return the step that stands so many folders above the file's name."""
+    return STEP_IN_NAME if level == 0 else Field("(folder name)", (level,), "path")
+
 
 GUESSES: Mapping[str, tuple[str, ...]] = {
     "prompt": (
@@ -154,9 +161,13 @@ GUESSES: Mapping[str, tuple[str, ...]] = {
         "global_step",
         "training_step",
         "train_step",
+        "trainer_step",
         "iteration",
         "update",
         "policy_version",
+        "policy_step",
+        "current_step",
+        "current_steps",
     ),
     "log_ratio": ("log_ratio", "logratio", "sequence_log_ratio"),
     "policy": ("logp_policy", "policy_logp", "policy_logprob", "logprob_policy"),

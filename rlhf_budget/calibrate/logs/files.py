@@ -15,6 +15,8 @@ from typing import IO, TYPE_CHECKING, Literal
 from rlhf_budget.calibrate.logs.dialects import is_metadata, layout_of, recognise
 from rlhf_budget.calibrate.logs.metrics.records import is_training_log
 from rlhf_budget.calibrate.logs.metrics.tensorboard import is_event_file
+from rlhf_budget.calibrate.logs.names import evaluation_files
+from rlhf_budget.calibrate.logs.runs import STATE, newest_of_each_run
 from rlhf_budget.errors import FileAccessError
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ _FORMATS: dict[str, Format] = {
     "csv": "csv",
     "parquet": "parquet",
 }
-_EVALUATION = re.compile(r"(^|[^a-z])(val|valid|validation|eval|evaluation)([^a-z]|$)")
 _SNIFFED_RECORDS = 5
 _SNIFFED_LINES = 200
 _SHORTEST_PARQUET = 12
@@ -79,14 +80,22 @@ def find_logs(paths: tuple[str, ...]) -> FileSet:
     """
     named: dict[str, bool] = {}
     for path in paths:
-        for found, by_name in _expand(path):
-            named[found] = named.get(found, False) or by_name
-    metrics = [path for path in named if Path(path).name == "trainer_state.json"]
+        for found, by_name in expand(path):
+            if format_of(found) is not None:
+                named[found] = named.get(found, False) or by_name
+            elif by_name:
+                raise FileAccessError(
+                    f"{path}: not a log by its name; allowed: .jsonl, .jsonl.gz, .json, .csv,"
+                    " .parquet"
+                )
+    metrics = [path for path in named if Path(path).name == STATE]
     candidates = [path for path in sorted(named, key=_natural) if path not in metrics]
     kept, repeated = _without_repeats(candidates)
+    evaluations = evaluation_files(kept)
     logs, unreadable = [], []
     for path in kept:
-        log, reason = _open_log(path, by_name=named[path])
+        evaluation = path in evaluations
+        log, reason = _open_log(path, by_name=named[path], evaluation=evaluation)
         if log is not None and set(log.columns) == _METRICS_KEYS:
             metrics.append(path)
         elif log is not None:
@@ -110,13 +119,13 @@ def is_training_log_file(path: str) -> bool:
     place = Path(path)
     if place.is_dir():
         inside = [file for file in place.rglob("*") if file.is_file()]
-        return bool(tracker_logs([path])) and not any(_format(file.name) for file in inside)
-    kind = _format(place.name)
+        return bool(tracker_logs([path])) and not any(format_of(file.name) for file in inside)
+    kind = format_of(place.name)
     if not place.is_file():
         return False
     if kind is None:
         return place.suffix.lower() in _CONSOLE_SUFFIXES | _PROJECT_SUFFIXES or is_event_file(place)
-    log, _ = _open_log(path, by_name=True)
+    log, _ = _open_log(path, by_name=True, evaluation=False)
     return log is not None and is_metrics_table(log)
 
 
@@ -145,29 +154,61 @@ def tracker_logs(paths: Iterable[str]) -> tuple[str, ...]:
     return ()
 
 
-def _expand(path: str) -> list[tuple[str, bool]]:
-    """Return (file, whether the user named it) pairs."""
+def expand(path: str, *, endings: tuple[str, ...] | None = None) -> list[tuple[str, bool]]:
+    """Return the files that a path, a pattern or a directory stands for.
+
+    Parameters
+    ----------
+    path
+        A file, a pattern such as ``runs/*.csv``, or a directory, which is searched recursively.
+    endings
+        Endings of the names to take from a directory; None takes every kind that can be read.
+
+    Returns
+    -------
+    list
+        Pairs (file, whether it was named, not found by a pattern or in a directory).
+
+    Raises
+    ------
+    FileAccessError
+        If it stands for no file.
+    """
+
+    def wanted(name: str) -> bool:
+        return format_of(name) is not None if endings is None else name.endswith(endings)
+
     place = Path(path)
     if place.is_dir():
-        inside = sorted(str(p) for p in place.rglob("*") if p.is_file() and _format(p.name))
+        inside = sorted(str(p) for p in place.rglob("*") if p.is_file() and wanted(p.name))
         if not inside:
-            raise FileAccessError(f"{path}: no .jsonl, .jsonl.gz, .json, .csv or .parquet in it")
+            listed = ".jsonl, .jsonl.gz, .json, .csv or .parquet"
+            raise FileAccessError(f"{path}: no {' or '.join(endings or (listed,))} in it")
         return [(found, False) for found in inside]
     if place.is_file():
-        if _format(place.name) is None:
-            raise FileAccessError(
-                f"{path}: not a log by its name; allowed: .jsonl, .jsonl.gz, .json, .csv, .parquet"
-            )
         return [(path, True)]
     found_names = glob.glob(path, recursive=True)  # noqa: PTH207 (Path.glob refuses absolute ones)
     matches = sorted(found for found in found_names if Path(found).is_file())
     if not matches:
         what = "no file matches" if glob.has_magic(path) else "no such file"
         raise FileAccessError(f"{path}: {what}")
-    return [(found, False) for found in matches if _format(Path(found).name)]
+    return [(found, False) for found in matches]
 
 
-def _format(name: str) -> Format | None:
+def find_tables(paths: Iterable[str | Path], endings: tuple[str, ...]) -> tuple[Path, ...]:
+    """Return the files of small tables behind paths, patterns and directories, each once.
+
+    Raises
+    ------
+    FileAccessError
+        If one of them stands for no file.
+    """
+    found = (name for path in paths for name, _ in expand(str(path), endings=endings))
+    return tuple(Path(name) for name in dict.fromkeys(found))
+
+
+def format_of(name: str) -> Format | None:
+    """Return how a file is written, by its name; None where it is no log or table."""
     match = _SUFFIXES.search(name.lower())
     return _FORMATS[match.group(1)] if match else None
 
@@ -218,9 +259,9 @@ def _digest(path: str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _open_log(path: str, *, by_name: bool) -> tuple[LogFile | None, str]:
+def _open_log(path: str, *, by_name: bool, evaluation: bool) -> tuple[LogFile | None, str]:
     """Return the log, or why there is none; files of another kind in a directory have no reason."""
-    kind = _format(Path(path).name)
+    kind = format_of(Path(path).name)
     try:
         if kind is None or Path(path).stat().st_size == 0:
             return None, "empty file"
@@ -234,7 +275,7 @@ def _open_log(path: str, *, by_name: bool) -> tuple[LogFile | None, str]:
         raise FileAccessError(f"{path}: {error}") from error
     if is_metadata(path, columns):
         return None, ""
-    return LogFile(path, kind, columns, _is_evaluation(path), by_name), ""
+    return LogFile(path, kind, columns, evaluation, by_name), ""
 
 
 def _is_parquet(path: str) -> bool:
@@ -259,11 +300,6 @@ def _holds_history(path: str) -> bool:
     """Return whether a JSON file is Hugging Face's trainer_state, under whatever name."""
     with open_text(path) as stream:
         return '"log_history"' in stream.read(_HEAD)
-
-
-def _is_evaluation(path: str) -> bool:
-    parts = Path(path).parts[-2:]
-    return any(_EVALUATION.search(part.lower()) for part in parts)
 
 
 def open_text(path: str) -> IO[str]:
@@ -319,5 +355,17 @@ def _record(line: str) -> dict[str, object]:
 
 
 def _best_metrics(paths: list[str]) -> str | None:
-    """Return the trainer's log nearest to the top: a checkpoint's is an older copy."""
-    return min(paths, key=lambda path: (len(Path(path).parts), path), default=None)
+    """Return the newest log of the run nearest to the top."""
+    if not paths:
+        return None
+    newest = newest_of_each_run(map(Path, paths), _last_step)
+    return str(min(newest.items(), key=lambda entry: (len(entry[0].parts), entry[0]))[1])
+
+
+def _last_step(path: Path) -> tuple[float, int]:
+    """Return the last step and the number of records of a trainer_state.json."""
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return float(state.get("global_step") or 0), len(state.get("log_history") or ())
+    except (OSError, ValueError, AttributeError, TypeError):
+        return 0.0, 0

@@ -57,6 +57,11 @@ def frame_columns(frame: Any) -> tuple[str, ...]:
     return tuple(_lazy(frame).collect_schema().names())
 
 
+def frame_head(frame: Any, rows: int) -> list[dict[str, Any]]:
+    """Return the first rows of any frame."""
+    return FrameEngine().fetch(_lazy(frame).head(rows))
+
+
 def normalised_frame(frame: Any, layout: Layout) -> nw.LazyFrame[Any]:
     """Return a frame in the columns of ``fields.COLUMNS``.
 
@@ -105,10 +110,11 @@ def normalised_frame(frame: Any, layout: Layout) -> nw.LazyFrame[Any]:
         behaviour.alias("behaviour"),
         absent.alias("fingerprint"),
     )
-    return normalised.with_columns(
-        log_ratio=nw.when(nw.col("log_ratio").abs() <= LARGEST_NUMBER).then(nw.col("log_ratio")),
-        reason=_reason(layout),
-    )
+    finite = {
+        name: nw.when(nw.col(name).abs() <= LARGEST_NUMBER).then(nw.col(name))
+        for name in ("log_ratio", "tokens", "behaviour")
+    }
+    return normalised.with_columns(reason=_reason(layout), **finite)
 
 
 def _number(field: Field) -> nw.Expr:

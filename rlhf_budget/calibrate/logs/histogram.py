@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import narwhals as nw
+
+    from rlhf_budget.calibrate.logs.engine import Engine
     from rlhf_budget.scenario import units
 
 RESOLUTION = 0.001
@@ -161,3 +164,35 @@ class LogHistogram:
             return 0.0, 0.0
         share = (high - t) / (high - low)
         return count * share, count * share * (high - t) / 2
+
+
+def tail_bins(rows: nw.LazyFrame[Any], engine: Engine) -> LogHistogram:
+    """Return the histogram of ``|l|`` of the rows that have a log-ratio."""
+    import narwhals as nw
+
+    magnitude = nw.col("log_ratio").abs()
+    table = (
+        rows.filter(~nw.col("log_ratio").is_null())
+        .with_columns(magnitude=magnitude)
+        .with_columns(
+            positive=nw.when(nw.col("magnitude") < SMALLEST).then(1.0).otherwise(magnitude),
+            row=nw.lit(1),
+        )
+        .with_columns(logarithm=(nw.col("positive").log() / RESOLUTION).floor())
+        .with_columns(
+            bin=nw.when(nw.col("magnitude") < SMALLEST)
+            .then(float(ZERO_BIN))
+            .otherwise(nw.col("logarithm"))
+        )
+        .group_by("bin")
+        .agg(
+            nw.col("row").sum(),
+            nw.col("magnitude").sum(),
+            nw.col("magnitude").max().alias("largest"),
+        )
+    )
+    records = engine.fetch(table)
+    largest = max((float(record["largest"]) for record in records), default=0.0)
+    return LogHistogram.from_bins(
+        ((int(r["bin"]), int(r["row"]), float(r["magnitude"])) for r in records), largest
+    )

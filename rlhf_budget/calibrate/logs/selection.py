@@ -14,7 +14,7 @@ from rlhf_budget.errors import CalibrationError, LogError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rlhf_budget.calibrate.logs.aggregates import StepRow
+    from rlhf_budget.calibrate.logs.steps import StepRow
 
 _CHOSEN_AWAY = frozenset({"evaluation", "repeated-batch", "earlier-step", "earlier-output"})
 """Reasons that are decisions, not faults of a log: ``--strict`` lets them pass."""

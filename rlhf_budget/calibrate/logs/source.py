@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from rlhf_budget.calibrate.logs.dialects import (
     resolve_layout,
 )
 from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect
-from rlhf_budget.calibrate.logs.fields import USED
+from rlhf_budget.calibrate.logs.fields import USED, step_in_path
 from rlhf_budget.calibrate.logs.files import (
     FileSet,
     LogFile,
@@ -26,7 +27,10 @@ from rlhf_budget.calibrate.logs.files import (
 from rlhf_budget.calibrate.logs.flattening import flatten, nested_dialect
 from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
 from rlhf_budget.calibrate.logs.metrics.records import is_training_log
-from rlhf_budget.errors import CalibrationError, LogError
+from rlhf_budget.calibrate.logs.names import step_level
+from rlhf_budget.calibrate.logs.tables import read_table
+from rlhf_budget.calibrate.logs.unnoticed import SAMPLE, unnoticed_step
+from rlhf_budget.errors import CalibrationError, LogError, RlhfBudgetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +59,8 @@ class LogSource:
     """Steps whose rows are evaluation rollouts."""
     warnings: tuple[CalibrationWarning, ...]
     """What the files themselves already say."""
+    steps_unknown: str | None = None
+    """Why several policies may be pooled; None where nothing says so."""
 
 
 def open_source(
@@ -107,6 +113,10 @@ def open_source(
     if dialect is not None and names.reward is None:
         layout = dialect.logged_rewards(layout, columns, types, log)
     logs, warnings = _mark_evaluation(logs, dialect)
+    if layout.step is None or layout.step.kind == "path":
+        named = zip(originals, logs, strict=True)
+        level = step_level([path for path, entry in named if not entry.evaluation])
+        layout = replace(layout, step=None if level is None else step_in_path(level))
     rows = engine.read(logs, layout)
     evaluation: tuple[int, ...] = ()
     if dialect is not None and log is not None:
@@ -114,6 +124,7 @@ def open_source(
         lesson = dialect.learn_from_log(rows, layout, log, engine, rewards_are_given=given)
         rows, layout, evaluation = lesson.rows, lesson.layout, lesson.evaluation_steps
     rows = _last_outputs(rows, layout, engine)
+    doubt = None if layout.step is not None else _doubt_of_steps(rows, layout, logs, engine)
     return LogSource(
         rows=rows,
         layout=layout,
@@ -127,6 +138,43 @@ def open_source(
         log=log,
         evaluation_steps=evaluation,
         warnings=(*_repeat_warning((*files.repeated, *thinner)), *warnings),
+        steps_unknown=doubt,
+    )
+
+
+def _doubt_of_steps(
+    rows: nw.LazyFrame[Any], layout: Layout, logs: list[LogFile], engine: FileEngine
+) -> str | None:
+    """Return why rows without a step may be of several policies; None where nothing says so."""
+    import narwhals as nw
+
+    with suppress(RlhfBudgetError):  # what is wrong with the file is told where all of it is read
+        records, _ = read_table(Path(logs[0].path), limit=SAMPLE)
+        column = unnoticed_step(records, layout)
+        if column is not None:
+            return column
+    if len(logs) < 2:
+        return None
+    one = nw.lit(1).alias("count")
+    in_files = (
+        rows.filter(nw.col("reason") == USED)
+        .group_by("prompt", "file_name")
+        .agg(nw.len().alias("count"))
+        .with_columns(one)
+        .group_by("prompt")
+        .agg(nw.col("count").sum())
+    )
+    found = engine.fetch(
+        in_files.filter(nw.col("count") > 1).with_columns(one).select(nw.col("count").sum())
+    )
+    shared = int(found[0]["count"] or 0)
+    # A group that a shard's end cuts in two is in two files as well.
+    if shared < len(logs):
+        return None
+    return (
+        f"{shared} prompts come back in several files, and neither a field nor the files' names say"
+        " which step they are of: name files after their steps (step_10.jsonl), give --step-field,"
+        " or give the files of one step"
     )
 
 

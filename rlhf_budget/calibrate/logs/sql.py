@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from rlhf_budget.calibrate.logs.fields import STEP_IN_FILE_NAME
+from rlhf_budget.calibrate.logs.names import NAMED_STEP, ONLY_NUMBER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rlhf_budget.calibrate.logs.fields import Field, Layout
+    from rlhf_budget.calibrate.logs.files import Format
 
 _LONGEST_KEY = 40
 """Longer prompts are grouped by their MD5 sum: the table of groups stays small."""
 LARGEST_NUMBER = 1e70
 """Larger rewards and log-ratios count as infinite: their fourth powers would be."""
+_LARGEST_RECORD = 64 << 20
+"""Longest JSON record that is read, in bytes."""
+_RECORD_SIZE = f"maximum_object_size={_LARGEST_RECORD}, filename=true"
 _ONE_ENTRY = "^[{][^,:{}]*:([^,:{}]*)[}]$"
-_STEP_IN_NAME = "step_?([0-9]+)"
 
 
 class SqlDialect(Protocol):
@@ -100,6 +103,54 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def _files(paths: Sequence[str]) -> str:
+    """Return DuckDB's list of files; it would read a file's name as a pattern."""
+    escaped = ("".join(f"[{c}]" if c in "*?[" else c for c in path) for path in paths)
+    return "[" + ", ".join(quoted(path) for path in escaped) + "]"
+
+
+def file_table(
+    kind: Format, paths: Sequence[str], *, names: bool = True, sound: bool = False
+) -> str:
+    """Return DuckDB's table of files of one kind.
+
+    Parameters
+    ----------
+    kind
+        How they are written. JSON gives one record a row in the column ``json``, NULL where broken.
+    paths
+        Files; no patterns.
+    names
+        Whether to add the column ``file_name``.
+    sound
+        Whether to read CSV as if no row were broken.
+    """
+    named = ", filename='file_name'" if names else ""
+    if kind == "parquet":
+        return f"read_parquet({_files(paths)}, union_by_name=true{named})"
+    if kind == "csv":
+        # Guessing takes the apostrophes of prose for quotes. Rows padded with nulls may hold
+        # quoted line breaks, as completions do, only where one thread reads a file.
+        lenient = "" if sound else ", parallel=false, null_padding=true, strict_mode=false"
+        return (
+            f"read_csv({_files(paths)}, all_varchar=true, header=true, union_by_name=true,"
+            f""" delim=',', quote='"', escape='"'{lenient}{named})"""
+        )
+    if kind == "jsonl":
+        table = f"read_ndjson_objects({_files(paths)}, ignore_errors=true, {_RECORD_SIZE})"
+    else:
+        table = f"read_json_objects({_files(paths)}, format='auto', {_RECORD_SIZE})"
+    return f"(SELECT json, filename AS file_name FROM {table})"
+
+
+def typed_json_table(paths: Sequence[str], columns: str) -> str:
+    """Return DuckDB's table of JSON lines in typed columns: fast, where no line is broken."""
+    return (
+        f"read_json({_files(paths)}, format='newline_delimited', ignore_errors=true,"
+        f" columns={{{columns}}}, {_RECORD_SIZE})"
+    )
+
+
 class Columns:
     """How the fields of one source are spelled in SQL."""
 
@@ -163,7 +214,7 @@ def field_column(field: Field) -> str:
 def normalised(
     layout: Layout, dialect: SqlDialect, types: Mapping[str, str], source: str, *, evaluation: bool
 ) -> str:
-    """Return the SELECT that turns one source into the columns that ``aggregates`` reads.
+    """Return the SELECT that turns one source into the columns of ``fields.COLUMNS``.
 
     Parameters
     ----------
@@ -193,20 +244,24 @@ def normalised(
         f" AS reward_null_{index}"
         for index, ((number, _), raw) in enumerate(zip(rewards, raw_rewards, strict=True))
     )
-    finite = f"isnan(log_ratio_raw) OR abs(log_ratio_raw) > {LARGEST_NUMBER!r}"
+
+    def finite(name: str) -> str:
+        beyond = f"isnan({name}) OR abs({name}) > {LARGEST_NUMBER!r}"
+        return f"CASE WHEN {beyond} THEN NULL ELSE {name} END AS {name}"
+
     return f"""
         SELECT {outcome} AS reason, step, prompt, reward,
-               CASE WHEN {finite} THEN NULL ELSE log_ratio_raw END AS log_ratio,
-               tokens, behaviour, fingerprint, rollout, output_index
+               {finite("log_ratio")}, {finite("tokens")}, {finite("behaviour")}, fingerprint,
+               rollout, output_index, file_name
                {"".join(f", reward_{i}, reward_null_{i}" for i in range(len(rewards)))}
         FROM (SELECT {_step(layout, columns)} AS step, {_prompt(layout, columns)} AS prompt,
                      CAST({total} AS DOUBLE) AS reward, ({has_reward}) AS has_reward, malformed,
-                     {_log_ratio(layout, columns)} AS log_ratio_raw,
+                     {_log_ratio(layout, columns)} AS log_ratio,
                      {_optional(layout.tokens, columns)} AS tokens,
                      {_behaviour(layout, columns)} AS behaviour,
                      {_fingerprint(layout, columns, dialect)} AS fingerprint,
                      {_rollout(layout, columns)} AS rollout,
-                     {_output(layout, columns)} AS output_index{each}
+                     {_output(layout, columns)} AS output_index, file_name{each}
               FROM {source}) AS parsed"""
 
 
@@ -228,6 +283,7 @@ def stored_columns(layout: Layout) -> tuple[str, str]:
         ("fingerprint", "BIGINT", layout.completion is not None),
         ("rollout", "VARCHAR", layout.rollout is not None),
         ("output_index", "BIGINT", layout.output is not None),
+        ("file_name", "VARCHAR", layout.step is None),
     ):
         if present:
             stored.append(name)
@@ -253,8 +309,10 @@ def _reason(layout: Layout, *, evaluation: bool) -> str:
 def _step(layout: Layout, columns: Columns) -> str:
     if layout.step is None:
         return "CAST(NULL AS BIGINT)"
-    if layout.step.name == STEP_IN_FILE_NAME:
-        return f"TRY_CAST(regexp_extract(file_name, '{_STEP_IN_NAME}', 1) AS BIGINT)"
+    if layout.step.kind == "path":
+        name = f"lower(split_part(file_name, '/', {-1 - layout.step.inner[0]}))"
+        tried = [f"nullif(regexp_extract({name}, '{p}', 1), '')" for p in (NAMED_STEP, ONLY_NUMBER)]
+        return f"TRY_CAST(coalesce({', '.join(tried)}) AS BIGINT)"
     return f"TRY_CAST({columns.number(layout.step)} AS BIGINT)"
 
 

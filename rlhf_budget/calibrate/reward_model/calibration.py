@@ -17,6 +17,8 @@ from rlhf_budget.calibrate.reward_model.learning_curve import (
     LearningCurve,
     fit_learning_curve,
 )
+from rlhf_budget.calibrate.reward_model.log_kind import kind_of
+from rlhf_budget.calibrate.reward_model.loss_log import LossLog
 from rlhf_budget.errors import CalibrationError
 from rlhf_budget.scenario.records import Record
 from rlhf_budget.scenario.units import Unit
@@ -24,7 +26,6 @@ from rlhf_budget.scenario.units import Unit
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rlhf_budget.calibrate.reward_model.loss_log import LossLog
     from rlhf_budget.scenario import units
 
 Curvature = Literal["average", "worst"]
@@ -143,26 +144,28 @@ def reward_model(
     all evaluations share, such as one evaluation set, is not in the intervals.
     """
     _require_settings(agreement, logit_scale, reward_range, level)
-    pairs, source, accuracies, runs = _unpacked(points)
+    log = _log_of(points)
+    pairs, source, runs = list(log.points), log.source, log.runs
     bayes = None if agreement is None else 2.0 * math.log(2.0) * (1.0 - agreement)
     bend = _curvature(curvature, agreement, logit_scale * (reward_range[1] - reward_range[0]))
     settings = {"bayes_loss": bayes, "logit_scale": logit_scale, "curvature": bend}
-    missing = _missing(pairs, accuracies)
+    missing = _missing(pairs, log.accuracies)
     if missing is not None:
         return RewardModelConstants(
             level=level,
             source=source,
             estimates=_unavailable(missing),
-            warnings=(CalibrationWarning("curve-not-identified", missing),),
+            warnings=(*_kind_warnings(log), CalibrationWarning("curve-not-identified", missing)),
             **settings,  # type: ignore[arg-type]
         )
     curve = fit_learning_curve(pairs, lower_limit=bayes or 0.0, level=level)
-    reasons = _doubts(curve, bayes)
+    doubts = _doubts(curve, bayes)
+    reasons = [*log.doubts, *doubts]
     return RewardModelConstants(
         level=level,
         source=source,
         estimates=_estimates(curve, bend, logit_scale, reasons, _remark(curve, runs)),
-        warnings=_warnings(curve, reasons),
+        warnings=(*_kind_warnings(log), *_warnings(curve, doubts)),
         curve=curve,
         **settings,  # type: ignore[arg-type]
     )
@@ -187,15 +190,20 @@ def _require_settings(
         raise CalibrationError(f"the level must be between 0 and 1, found {level:g}")
 
 
-def _unpacked(
-    points: Iterable[tuple[float, float]] | LossLog,
-) -> tuple[list[tuple[float, float]], Source, int, int | None]:
-    from rlhf_budget.calibrate.reward_model.loss_log import LossLog
-
+def _log_of(points: Iterable[tuple[float, float]] | LossLog) -> LossLog:
     if isinstance(points, LossLog):
-        return list(points.points), points.source, points.accuracies, points.runs
-    pairs = [(float(labels), float(loss)) for labels, loss in points]
-    return pairs, Source(rows_read=len(pairs), rows_used=len(pairs)), 0, None
+        return points
+    pairs = sorted((float(labels), float(loss)) for labels, loss in points)
+    source = Source(rows_read=len(pairs), rows_used=len(pairs))
+    kind = kind_of((), [loss for _, loss in pairs], from_run=False)
+    doubts = tuple(text for text in (kind.refused, kind.doubt) if text)
+    return LossLog(tuple(pairs), source, doubts=doubts)
+
+
+def _kind_warnings(log: LossLog) -> tuple[CalibrationWarning, ...]:
+    return tuple(
+        CalibrationWarning("not-a-reward-model", text) for text in (*log.refused, *log.doubts)
+    )
 
 
 def _curvature(
@@ -237,7 +245,9 @@ def _doubts(curve: LearningCurve, bayes: float | None) -> list[str]:
     """Return every reason why the data do not identify the curve."""
     counts = {point.labels for point in curve.points}
     doubts = []
-    if not curve.falls:
+    pairs = [(point.labels, point.loss) for point in curve.points]
+    falls = curve.falls or (bayes is not None and fit_learning_curve(pairs).falls)
+    if not falls:
         doubts.append("the loss does not fall with labels")
     if len(counts) < FEWEST_POINTS:
         doubts.append(
@@ -256,7 +266,7 @@ def _doubts(curve: LearningCurve, bayes: float | None) -> list[str]:
         )
     if _touches_an_end(curve) and curve.falls:
         doubts.append("no exponent is ruled out at one end of its range (0 to 2)")
-    if bayes is not None and _contradicts(curve, bayes):
+    if bayes is not None and (_contradicts(curve, bayes) or falls > curve.falls):
         doubts.append(
             f"losses go below {bayes:.4g}, the least that annotators of this agreement allow: the "
             "agreement is too low, or the loss is no mean -log sigmoid of a margin"

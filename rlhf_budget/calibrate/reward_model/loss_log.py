@@ -7,18 +7,19 @@ follows from the speed in the last record; a checkpoint's file is the beginning 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.calibrate.estimates import Skip, Source
+from rlhf_budget.calibrate.logs.files import find_tables
+from rlhf_budget.calibrate.logs.runs import STATE, newest_of_each_run
 from rlhf_budget.calibrate.logs.tables import (
     Row,
-    expand_paths,
     find_field,
     number,
-    read_json,
-    read_rows,
+    read_table,
 )
+from rlhf_budget.calibrate.reward_model.log_kind import LogKind, kind_of
 from rlhf_budget.calibrate.reward_model.scored_pairs import (
     pair_loss,
     require_logits,
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
 
 LABELS_FIELDS = ("labels", "m_labels", "n_labels", "num_labels", "comparisons", "pairs")
 """Columns recognised as numbers of labels."""
-LOSS_FIELDS = ("loss", "eval_loss", "val_loss", "validation_loss", "test_loss", "nll", "eval_nll")
-"""Columns, and values of a column ``metric``, recognised as evaluation losses."""
+LOSS_FIELDS = ("eval_loss", "val_loss", "validation_loss", "test_loss", "eval_nll", "nll", "loss")
+"""Columns, and values of a column ``metric``, recognised as evaluation losses, best first."""
 ACCURACY_FIELDS = ("accuracy", "eval_accuracy", "val_accuracy", "validation_accuracy")
 """Columns, and values of a column ``metric``, recognised as accuracies."""
 
-_STATE = "trainer_state.json"
-_BROKEN = ("unusable-loss", "unusable-labels")
+_STEPS = ("step", "global_step", "current_steps")
+_TRAINING_ONLY = ("lr", "learning_rate", "grad_norm")
+_BROKEN = ("malformed-row", "unusable-loss", "unusable-labels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class LossLog:
     """Rows that hold an accuracy and no loss."""
     runs: int | None = None
     """Training runs, where the points come from training logs."""
+    refused: tuple[str, ...] = ()
+    """What was left out because it is no reward model's, with the reason."""
+    doubts: tuple[str, ...] = ()
+    """Why the losses that were used may not be a reward model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class _Part:
     fields: tuple[tuple[str, str | None], ...]
     accuracies: int = 0
     from_run: bool = False
+    kind: LogKind = field(default_factory=LogKind)
     pairs: int = 0
     """Scored preference pairs behind the points; 0 where each row is a point."""
 
@@ -103,53 +110,48 @@ def read_losses(
     FileAccessError
         If a file cannot be read.
     """
-    files = expand_paths(paths, endings=(_STATE,))
+    files = find_tables(paths, (STATE,))
     states, tables = _divide(files)
-    states, prefixes = _longest_of_each_run(states)
+    states, prefixes = _newest_of_each_run(states)
     parts = [
         _state_part(file, state, labels_per_step, alone=len(states) == 1)
         for file, state in states.items()
     ]
     parts += [
-        _table_part(file, rows, labels_field, loss_field, labels_per_step)
-        for file, rows in tables.items()
+        _table_part(file, rows, broken, labels_field, loss_field, labels_per_step)
+        for file, (rows, broken) in tables.items()
     ]
     log = _joined(files, parts, prefixes)
     broken = [skip for skip in log.source.skipped if skip.reason in _BROKEN]
-    if broken and (strict or not (log.points or log.accuracies)):
+    if broken and (strict or not (log.points or log.accuracies or log.refused)):
         told = ", ".join(f"{skip.count} rows with {skip.reason}" for skip in broken)
         kind = LogError if strict else CalibrationError
         raise kind(f"{', '.join(map(str, files))}: no usable row: {told}")
+    if not log.points and log.refused:
+        raise CalibrationError(f"no usable row: {'; '.join(log.refused)}")
     if not log.points and not log.accuracies:
         raise CalibrationError(
             f"{', '.join(map(str, files))}: no evaluation loss; evaluate while training "
-            f"(TRL: eval_strategy='steps'), so that {_STATE} holds eval_loss"
+            f"(TRL: eval_strategy='steps'), so that {STATE} holds eval_loss"
         )
     return log
 
 
-def _divide(files: tuple[Path, ...]) -> tuple[dict[Path, Row], dict[Path, list[Row]]]:
+def _divide(files: tuple[Path, ...]) -> tuple[dict[Path, Row], dict[Path, tuple[list[Row], int]]]:
     states: dict[Path, Row] = {}
-    tables: dict[Path, list[Row]] = {}
+    tables: dict[Path, tuple[list[Row], int]] = {}
     for file in files:
-        document = read_json(file) if file.suffix == ".json" else None
-        if isinstance(document, dict) and isinstance(document.get("log_history"), list):
-            states[file] = document
+        rows, broken = read_table(file)
+        if len(rows) == 1 and isinstance(rows[0].get("log_history"), list):
+            states[file] = rows[0]
         else:
-            tables[file] = read_rows(file)
+            tables[file] = rows, broken
     return states, tables
 
 
-def _longest_of_each_run(states: dict[Path, Row]) -> tuple[dict[Path, Row], int]:
+def _newest_of_each_run(states: dict[Path, Row]) -> tuple[dict[Path, Row], int]:
     """Keep one log a run, and count the evaluations in the logs that are its beginnings."""
-    longest: dict[Path, Path] = {}
-    for file, state in states.items():
-        folder = file.resolve().parent
-        run = folder.parent if folder.name.startswith("checkpoint-") else folder
-        best = longest.get(run)
-        if best is None or _last_step(state) > _last_step(states[best]):
-            longest[run] = file
-    kept = set(longest.values())
+    kept = set(newest_of_each_run(states, lambda file: _last_step(states[file])).values())
     left_out = sum(len(_evaluations(state)) for file, state in states.items() if file not in kept)
     return {file: state for file, state in states.items() if file in kept}, left_out
 
@@ -165,6 +167,9 @@ def _evaluations(state: Row) -> list[Row]:
 
 def _state_part(file: Path, state: Row, labels_per_step: float | None, *, alone: bool) -> _Part:
     evaluations = _evaluations(state)
+    kind = _kind_of_run(file, state, evaluations)
+    if kind.refused is not None:
+        return _Part((), ("not-a-reward-model",) * len(evaluations), (), kind=kind)
     skips: list[str] = []
     best: dict[float, float] = {}
     accuracies = 0
@@ -191,7 +196,24 @@ def _state_part(file: Path, state: Row, labels_per_step: float | None, *, alone:
         skips += ["not-the-lowest-loss"] * (len(points) - 1)
         points = [(points[-1][0], min(loss for _, loss in points))]
     fields = (("labels", labels_of.field if labels_of else None), ("loss", "eval_loss"))
-    return _Part(tuple(points), tuple(skips), fields, accuracies, from_run=True)
+    return _Part(tuple(points), tuple(skips), fields, accuracies, from_run=True, kind=kind)
+
+
+def _kind_of_run(file: Path, state: Row, evaluations: list[Row]) -> LogKind:
+    records = [record for record in state["log_history"] if isinstance(record, dict)]
+    found = kind_of(
+        (key for record in records for key in record),
+        [loss for record in evaluations if (loss := number(record.get("eval_loss"))) is not None],
+        training_losses=[
+            loss for record in records if (loss := number(record.get("loss"))) is not None
+        ],
+        from_run=True,
+    )
+    return _named(found, file)
+
+
+def _named(kind: LogKind, file: Path) -> LogKind:
+    return replace(kind, refused=kind.refused and f"{file}: {kind.refused}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,17 +231,17 @@ class _LabelCount:
             key=lambda record: number(record.get("step")) or 0.0,
         )
         epoch = number(last.get("epoch")) or 0.0
-        if per_step is not None:
-            step = number(last.get("step")) or 0.0
-            return cls(per_step * step / epoch if epoch else None, per_step, "step")
         runtime, speed = _speed(state)
-        if not (runtime and speed and epoch):
+        if runtime and speed and epoch:
+            return cls(float(round(runtime * speed / epoch)), None, "epoch")
+        if per_step is None:
             raise CalibrationError(
                 f"{file}: the number of labels cannot be told without the last record of a "
                 "finished run (trainer.save_state() writes it); give --labels-per-step, which is "
                 "the pairs in one optimiser step over all devices and accumulation"
             )
-        return cls(float(round(runtime * speed / epoch)), None, "epoch")
+        step = number(last.get("step")) or 0.0
+        return cls(per_step * step / epoch if epoch else None, per_step, "step")
 
     def __call__(self, record: Row) -> float | None:
         epoch = number(record.get("epoch"))
@@ -239,6 +261,7 @@ def _speed(state: Row) -> tuple[float | None, float | None]:
 def _table_part(
     file: Path,
     rows: list[Row],
+    broken: int,
     labels_field: str | None,
     loss_field: str | None,
     labels_per_step: float | None,
@@ -249,7 +272,7 @@ def _table_part(
     require_scores(file, rows)
     columns = _Columns.of(file, rows, labels_field, loss_field, labels_per_step)
     points: list[tuple[float, float]] = []
-    skips: list[str] = []
+    skips = ["malformed-row"] * broken
     for row in rows:
         point = columns.point(row)
         if isinstance(point, str):
@@ -258,7 +281,13 @@ def _table_part(
             points.append(point)
     fields = (("labels", columns.labels), ("loss", columns.loss))
     accuracies = skips.count("accuracy-without-loss")
-    return _Part(tuple(points), tuple(skips), fields, accuracies)
+    keys = {key for row in rows for key in row}
+    ordered = [loss for _, loss in sorted(points)]
+    kind = _named(kind_of(keys, ordered, from_run=columns.labels in _STEPS), file)
+    if kind.refused is not None:
+        skips += ["not-a-reward-model"] * len(points)
+        points = []
+    return _Part(tuple(points), tuple(skips), fields, accuracies, kind=kind)
 
 
 def _scored_part(
@@ -309,7 +338,7 @@ class _Columns:
         labels_found = find_field(rows, (labels,) if labels else LABELS_FIELDS)
         per_unit = 1.0
         if labels_found is None and labels is None and labels_per_step is not None:
-            labels_found, per_unit = find_field(rows, ("step", "global_step")), labels_per_step
+            labels_found, per_unit = find_field(rows, _STEPS), labels_per_step
         if labels_found is None or (loss and loss_found is None):
             _raise_missing(file, rows, "labels" if labels_found is None else "loss")
         assert labels_found is not None  # noqa: S101 - _raise_missing does not return
@@ -327,11 +356,12 @@ class _Columns:
             self.accuracy and _empty(row.get(self.loss)) and not _empty(row.get(self.accuracy))
         ):
             return "accuracy-without-loss"
+        training = self.loss == "loss" and any(name in row for name in _TRAINING_ONLY)
+        if training or self.loss not in row:
+            return "no-evaluation-loss"
         labels, loss = number(row.get(self.labels)), number(row[self.loss])
-        if loss is None or loss < 0.0:
-            return "unusable-loss"
-        if labels is None or labels < 0.0:
-            return "unusable-labels"
+        if loss is None or loss < 0.0 or labels is None or labels < 0.0:
+            return "unusable-loss" if loss is None or loss < 0.0 else "unusable-labels"
         return (labels * self.labels_per_unit, loss) if labels > 0.0 else "before-any-label"
 
 
@@ -354,10 +384,18 @@ def _joined(files: tuple[Path, ...], parts: Iterable[_Part], prefixes: int) -> L
     source = Source(
         files=tuple(str(file) for file in files),
         trainer="trl" if runs and len(runs) == len(parts) else None,
-        fields=parts[0].fields,
+        fields=next((part.fields for part in parts if part.fields), ()),
         rows_read=used + len(reasons),
         rows_used=used,
         skipped=tuple(Skip(r, reasons.count(r)) for r in sorted(set(reasons))),
     )
     accuracies = sum(part.accuracies for part in parts)
-    return LossLog(points, source, accuracies, len(runs) or None)
+    kinds = [part.kind for part in parts]
+    return LossLog(
+        points,
+        source,
+        accuracies,
+        len(runs) or None,
+        refused=tuple(kind.refused for kind in kinds if kind.refused),
+        doubts=tuple(dict.fromkeys(kind.doubt for kind in kinds if kind.doubt)),
+    )

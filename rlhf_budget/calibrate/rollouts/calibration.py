@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlhf_budget.calibrate.estimates import (
     Calibration,
     CalibrationWarning,
-    Choice,
     Estimate,
     GroupSizes,
     Source,
 )
-from rlhf_budget.calibrate.logs import aggregates
-from rlhf_budget.calibrate.logs.dialects import dialect_of, resolve_layout
+from rlhf_budget.calibrate.logs.dialects import resolve_layout
 from rlhf_budget.calibrate.logs.fields import USED, FieldNames, Layout
 from rlhf_budget.calibrate.logs.selection import Selection, select_steps
-from rlhf_budget.calibrate.rollouts import estimates as build
-from rlhf_budget.calibrate.rollouts.tail_summary import thresholds
+from rlhf_budget.calibrate.logs.steps import step_table
+from rlhf_budget.calibrate.rollouts import reward
+from rlhf_budget.calibrate.rollouts.evidence import data_warnings, gather_evidence
+from rlhf_budget.calibrate.rollouts.log_ratio import kl_estimates, tail_evidence
 from rlhf_budget.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     import narwhals as nw
 
     from rlhf_budget.calibrate.logs.engine import Engine, EngineName
-    from rlhf_budget.calibrate.logs.histogram import LogHistogram
     from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
     from rlhf_budget.calibrate.rollouts.groups import GroupShare
     from rlhf_budget.calibrate.rollouts.tail_summary import TailSummary
@@ -66,6 +63,8 @@ class RolloutOptions:
     """Whether a row that cannot be used is an error."""
     rollouts_per_prompt: int | None = None
     """The run's K, for the groups of a trainer's log alone."""
+    log_ratio_deviation: float | None = None
+    """Standard deviation of the log-ratio, nats, as a scenario has it, for rows without it."""
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
@@ -127,8 +126,14 @@ def rollouts(
     MissingExtraError
         If narwhals is not installed.
     """
-    from rlhf_budget.calibrate.logs.frames import FrameEngine, frame_columns, normalised_frame
+    from rlhf_budget.calibrate.logs.frames import (
+        FrameEngine,
+        frame_columns,
+        frame_head,
+        normalised_frame,
+    )
     from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
+    from rlhf_budget.calibrate.logs.unnoticed import SAMPLE, unnoticed_step
 
     names = FieldNames(
         prompt_field,
@@ -143,9 +148,39 @@ def rollouts(
     options = RolloutOptions(last_steps, kl_coefficient, kl_per_token, reward_range, level, strict)
     layout = resolve_layout(frame_columns(frame), None, names)
     rows = normalised_frame(frame, layout)
+    doubt = None if layout.step is not None else unnoticed_step(frame_head(frame, SAMPLE), layout)
     log = None if metrics is None else read_metrics(metrics)
     source = Source(fields=layout.names())
-    return calibrate(rows, layout, FrameEngine(), options, source=source, log=log)
+    return calibrate(
+        rows, layout, FrameEngine(), options, source=source, log=log, steps_unknown=doubt
+    )
+
+
+def priced(found: RolloutConstants, scenario: str) -> RolloutConstants:
+    """Return the constants with the money for an informative group at a scenario's prices.
+
+    Parameters
+    ----------
+    found
+        Constants from rollouts or a log.
+    scenario
+        Path of the scenario; a new prompt's price is its acquisition and its prefill.
+
+    Raises
+    ------
+    ScenarioError
+        If it is no scenario.
+    FileAccessError
+        If it cannot be read.
+    """
+    from rlhf_budget.calibrate.rollouts.groups import with_prices
+    from rlhf_budget.scenario.load import load_scenario
+
+    if found.groups is None:
+        return found
+    costs = load_scenario(scenario).costs
+    prompt = costs.prompt.acquisition + costs.prompt.prefill
+    return replace(found, groups=with_prices(found.groups, prompt, costs.rollout))
 
 
 def rollouts_from_files(
@@ -157,6 +192,7 @@ def rollouts_from_files(
     run: str | None = None,
     options: RolloutOptions | None = None,
     engine: EngineName = "duckdb",
+    scenario: str | None = None,
 ) -> RolloutConstants:
     """Estimate a scenario's constants from rollout logs.
 
@@ -177,11 +213,14 @@ def rollouts_from_files(
         How to calibrate.
     engine
         Where the aggregates run.
+    scenario
+        Scenario file that the constants are for: the variances are those of its objective.
 
     Raises
     ------
     CalibrationError
-        If there is no prompt or reward field, no usable row, or a mixture of trainers.
+        If there is no prompt or reward field, no usable row, a mixture of trainers, or a KL
+        coefficient that is not the scenario's.
     LogError
         If rows had to be skipped under ``strict``, or a metrics log is no such log.
     FileAccessError
@@ -193,15 +232,18 @@ def rollouts_from_files(
     from rlhf_budget.calibrate.logs.files import is_training_log_file
     from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
     from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
+    from rlhf_budget.calibrate.logs.scratch import scratch_folder
     from rlhf_budget.calibrate.logs.source import open_source
     from rlhf_budget.calibrate.rollouts.log_alone import calibrate_log
 
     options = options or RolloutOptions()
+    if scenario is not None:
+        options = _for_scenario(options, scenario)
     if len(paths) == 1 and is_training_log_file(paths[0]):
         return calibrate_log(read_metrics(paths[0], run), options)
     log = None if metrics is None else read_metrics(metrics, run)
     with (
-        TemporaryDirectory(prefix="rlhf-budget-flat-") as folder,
+        scratch_folder() as folder,
         open_engine(engine) as opened,
     ):
         found = open_source(
@@ -210,7 +252,7 @@ def rollouts_from_files(
             fields or FieldNames(),
             log,
             opened,
-            Path(folder),
+            folder,
             run=run,
             strict=options.strict,
         )
@@ -225,7 +267,25 @@ def rollouts_from_files(
             log=found.log,
             evaluation=found.evaluation_steps,
             warnings=found.warnings,
+            steps_unknown=found.steps_unknown,
         )
+
+
+def _for_scenario(options: RolloutOptions, path: str) -> RolloutOptions:
+    from rlhf_budget.calibrate.into.objective import read_objective
+
+    objective = read_objective(path)
+    given, own = options.kl_coefficient, objective.kl_coefficient
+    if given is not None and own is not None and given != own:
+        raise CalibrationError(
+            f"--kl-coefficient {given:g} is not the {own:g} of {path}: the variances would be"
+            " another objective's; leave it out"
+        )
+    return replace(
+        options,
+        kl_coefficient=own if given is None else given,
+        log_ratio_deviation=objective.log_ratio_deviation,
+    )
 
 
 def calibrate(
@@ -238,6 +298,7 @@ def calibrate(
     log: MetricsLog | None = None,
     evaluation: tuple[int, ...] = (),
     warnings: tuple[CalibrationWarning, ...] = (),
+    steps_unknown: str | None = None,
 ) -> RolloutConstants:
     """Run the aggregates on normalised rows and turn them into constants.
 
@@ -259,25 +320,29 @@ def calibrate(
         Steps that hold evaluation rows.
     warnings
         What reading the files already said.
+    steps_unknown
+        Why several policies may be pooled; None where nothing says so.
     """
     if log is not None and log.ordered:
         log = log.last(options.last_steps)
-    table = aggregates.step_table(rows, engine)
+    table = step_table(rows, engine)
     selection = select_steps(table, options.last_steps, evaluation, strict=options.strict)
     used = _rows_of(rows, selection)
-    evidence = _gather(used, selection, layout, engine, options)
+    evidence = gather_evidence(used, selection, layout, engine, options, steps_unknown)
     window = None
     if selection.first is not None and selection.last is not None:
         window = (selection.first, selection.last)
-    tail = build.tail_evidence(evidence)
-    tokens = build.token_estimate(evidence, log, window)
+    tail = tail_evidence(evidence)
+    tokens = reward.token_estimate(evidence, log, window)
     kl = kl_estimates(tail, tokens, log, window, options)
+    correlation = reward.correlation_estimate(evidence)
     estimates = (
-        *build.variance_estimates(evidence),
+        *reward.variance_estimates(evidence, _deviation(kl.estimates[0], options)),
         *kl.estimates,
-        build.reward_range_estimate(evidence, options.reward_range),
+        reward.reward_range_estimate(evidence, options.reward_range),
         tokens,
-        build.correlation_estimate(evidence),
+        correlation,
+        *reward.silent_group_estimates(evidence, correlation),
     )
     totals = evidence.totals
     complete = replace(
@@ -296,20 +361,24 @@ def calibrate(
         warnings=(
             *warnings,
             *selection.warnings,
-            *_data_warnings(evidence),
+            *data_warnings(evidence),
             *kl.warnings,
         ),
-        choices=(
-            Choice(
-                "bound.concentration",
-                "bernstein",
-                ("bound.prompt_variance", "bound.rollout_variance"),
-            ),
-            *kl.choices,
-        ),
+        choices=kl.choices,
         tail=None if tail is None else tail.summary,
-        groups=build.group_estimates(evidence),
+        groups=reward.group_estimates(evidence),
     )
+
+
+def _deviation(kl: Estimate, options: RolloutOptions) -> float | None:
+    """Return the log-ratio's standard deviation, for rows that hold none.
+
+    Gaussian, with the KL that goes into the scenario: ``std = √(2·KL)`` (docs/theory.md, section
+    4); without one, what the scenario says.
+    """
+    if kl.value is None or kl.status != "estimated":
+        return options.log_ratio_deviation
+    return math.sqrt(2 * max(kl.value, 0.0))
 
 
 def _rows_of(rows: nw.LazyFrame[Any], selection: Selection) -> nw.LazyFrame[Any]:
@@ -322,144 +391,3 @@ def _rows_of(rows: nw.LazyFrame[Any], selection: Selection) -> nw.LazyFrame[Any]
     if selection.left_out:
         used = used.filter(~nw.col("step").is_in(list(selection.left_out)))
     return used
-
-
-def _gather(
-    used: nw.LazyFrame[Any],
-    selection: Selection,
-    layout: Layout,
-    engine: Engine,
-    options: RolloutOptions,
-) -> build.Evidence:
-    chosen = selection.rows
-    count = selection.used
-    log_ratios = sum(row.log_ratios for row in chosen)
-    present = tuple(
-        name
-        for name, known in (
-            ("log_ratio", log_ratios > 0),
-            ("tokens", layout.tokens is not None),
-            ("behaviour", layout.behaviour is not None and layout.policy is not None),
-        )
-        if known
-    )
-    histogram: LogHistogram | None = None
-    if log_ratios:
-        histogram = aggregates.tail_bins(used, engine)
-    settings = aggregates.GroupSettings(
-        low=min(row.reward_low for row in chosen),
-        high=max(row.reward_high for row in chosen),
-        centre=math.fsum(row.reward_sum for row in chosen) / count,
-        kl_coefficient=options.kl_coefficient or 0.0,
-        log_ratio_centre=(
-            math.fsum(row.log_ratio_sum for row in chosen) / log_ratios if log_ratios else 0.0
-        ),
-        thresholds=thresholds(histogram) if histogram else (0.0, 0.0, 0.0),
-    )
-    groups = engine.keep(aggregates.group_table(used, settings, present))
-    totals = aggregates.group_totals(groups, settings, engine)
-    moments = aggregates.prompt_moments(groups, settings, present, engine)
-    square = math.fsum(row.reward_square for row in chosen) / count
-    deviation = math.sqrt(max(square - settings.centre**2, 0.0))
-    span = settings.high - settings.low
-    share = (settings.centre - settings.low) / span if span > 0 else 0.0
-    dialect = dialect_of(layout.trainer)
-    filtered = build.looks_filtered(totals, share) or (
-        dialect is not None and dialect.filters_groups and totals.several > 0 and totals.equal == 0
-    )
-    standardised = (dialect is not None and dialect.standardises_rewards) or (
-        not totals.two_valued and build.looks_standardised(settings.centre, deviation, totals)
-    )
-    return build.Evidence(
-        totals=totals,
-        settings=settings,
-        moments=moments,
-        histogram=histogram,
-        level=options.level,
-        filtered=filtered,
-        standardised=standardised,
-        kl_asked=bool(options.kl_coefficient),
-    )
-
-
-@dataclass(frozen=True)
-class KlEvidence:
-    """The KL's estimates, whatever they come from."""
-
-    estimates: tuple[Estimate, ...]
-    """``log_ratio.kl`` and, from rows, the tail's fields."""
-    warnings: tuple[CalibrationWarning, ...]
-    """What the reader must act on."""
-    choices: tuple[Choice, ...]
-    """The family that goes with them."""
-
-
-def kl_estimates(
-    tail: build.TailEvidence | None,
-    tokens: Estimate,
-    log: MetricsLog | None,
-    window: tuple[int, int] | None,
-    options: RolloutOptions,
-) -> KlEvidence:
-    """Return the KL by the best that there is: rows, a KL per token given, the trainer's log."""
-    if tail is not None:
-        return KlEvidence(
-            tail.estimates, tail.warnings, () if tail.choice is None else (tail.choice,)
-        )
-    warnings = [
-        CalibrationWarning(
-            "no-log-ratio",
-            "these rows hold no sequence log-ratio, so that nothing is known of its tail;"
-            f" {build.LOG_IT}",
-        )
-    ]
-    logged = None
-    if options.kl_per_token is not None:
-        estimate = build.kl_per_token_estimate(options.kl_per_token, tokens)
-    elif log is not None and (logged := log.kl(window, options.level, tokens.value)) is not None:
-        estimate, unstable = build.logged_kl_estimate(logged)
-        warnings += unstable
-    else:
-        estimate = build.no_kl_estimate()
-    family = Choice("log_ratio.family", "gaussian", ("log_ratio.kl",))
-    return KlEvidence((estimate,), tuple(warnings), (family,))
-
-
-def _data_warnings(evidence: build.Evidence) -> list[CalibrationWarning]:
-    totals = evidence.totals
-    prompts = evidence.moments["reward"].clusters
-    found = []
-    if evidence.filtered:
-        found.append(
-            CalibrationWarning(
-                "filtered-groups",
-                "no group has equal rewards, although some would: they were removed before logging,"
-                " which inflates the variance within and shrinks the one between prompts; log all"
-                " groups (Open-Instruct: filter_zero_std_samples false)",
-            )
-        )
-    if totals.least != totals.most:
-        found.append(
-            CalibrationWarning(
-                "dynamic-groups",
-                f"groups have {totals.least} to {totals.most} rollouts: the estimator for group"
-                " sizes that may depend on the prompt is used; groups of one count for nothing",
-            )
-        )
-    if evidence.standardised:
-        found.append(
-            CalibrationWarning(
-                "standardised-rewards",
-                "rewards are standardised (mean 0, standard deviation 1, or each group's mean 0):"
-                " variances and range are not in the reward's own units; log raw rewards",
-            )
-        )
-    if prompts < build.FEW_PROMPTS:
-        found.append(
-            CalibrationWarning(
-                "few-prompts",
-                f"{prompts} prompts: intervals are wide and approximate; use more steps"
-                " (--last-steps) or log more prompts",
-            )
-        )
-    return found

@@ -12,7 +12,7 @@ The mean p alone would not do: rollouts of one prompt are alike.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +44,8 @@ class GroupShare(Record):
     """Its interval."""
     rollouts_per_informative_group: units.RealRollouts | None
     """Rollouts that one informative group costs, K/share; None where the share is 0."""
+    money_per_informative_group: units.Money | None = None
+    """Its prompts and rollouts at a scenario's prices; None without prices, or a share of 0."""
 
 
 def informative_share(mean: float, correlation: float, rollouts_per_prompt: int) -> float:
@@ -69,6 +71,42 @@ def informative_share(mean: float, correlation: float, rollouts_per_prompt: int)
     all_high = math.exp(sum(math.log((a + i) / (strength + i)) for i in range(K)))
     all_low = math.exp(sum(math.log((b + i) / (strength + i)) for i in range(K)))
     return min(1.0, max(0.0, 1 - all_high - all_low))
+
+
+def with_prices(
+    groups: tuple[GroupShare, ...], prompt: float, rollout: float
+) -> tuple[GroupShare, ...]:
+    """Return the groups with the money for one informative group, ``(prompt + K·rollout)/share``.
+
+    Parameters
+    ----------
+    groups
+        Informative groups by size.
+    prompt, rollout
+        Prices, currency.
+    """
+    return tuple(
+        group
+        if group.informative_share <= 0
+        else replace(
+            group,
+            money_per_informative_group=(prompt + group.rollouts_per_prompt * rollout)
+            / group.informative_share,
+        )
+        for group in groups
+    )
+
+
+def least_costly(groups: tuple[GroupShare, ...]) -> GroupShare | None:
+    """Return the size at which an informative group costs least: money, else rollouts."""
+
+    def cost(group: GroupShare) -> float:
+        money, rollouts = group.money_per_informative_group, group.rollouts_per_informative_group
+        known = rollouts if money is None else money
+        return math.inf if known is None else known
+
+    best = min(groups, key=cost, default=None)
+    return None if best is None or cost(best) == math.inf else best
 
 
 def correlation_of(mean: float, share: float, rollouts_per_prompt: int) -> float | None:

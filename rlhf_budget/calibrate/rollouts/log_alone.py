@@ -11,17 +11,21 @@ import math
 from typing import TYPE_CHECKING
 
 from rlhf_budget.calibrate.estimates import CalibrationWarning, Estimate, Skip, Source
-from rlhf_budget.calibrate.rollouts import estimates as build
 from rlhf_budget.calibrate.rollouts.calibration import (
     RolloutConstants,
     RolloutOptions,
-    kl_estimates,
 )
 from rlhf_budget.calibrate.rollouts.groups import (
     GROUP_SIZES,
     GroupShare,
     correlation_of,
     informative_share,
+)
+from rlhf_budget.calibrate.rollouts.log_ratio import kl_estimates
+from rlhf_budget.calibrate.rollouts.reward import (
+    logged_mean_estimate,
+    logged_token_estimate,
+    mean_interval,
 )
 
 if TYPE_CHECKING:
@@ -54,11 +58,11 @@ def calibrate_log(log: MetricsLog, options: RolloutOptions) -> RolloutConstants:
         If the log holds evaluations only.
     """
     used = log.last(options.last_steps)
-    tokens = build.logged_token_estimate(used, None, options.level)
+    tokens = logged_token_estimate(used, None, options.level)
     kl = kl_estimates(None, tokens, used, None, options)
     correlation, groups = _groups(used, options)
     logged = [
-        build.logged_mean_estimate(name, unit, found, options.level, f"{note}; key {found.key}")
+        logged_mean_estimate(name, unit, found, options.level, f"{note}; key {found.key}")
         for quantity, name, unit, note in _LOGGED
         if (found := used.mean(quantity, None)) is not None
     ]
@@ -68,6 +72,8 @@ def calibrate_log(log: MetricsLog, options: RolloutOptions) -> RolloutConstants:
             ("bound.prompt_variance", "reward^2"),
             ("bound.rollout_variance", "reward^2"),
             ("objective.reward_range", "reward"),
+            ("groups.mean", "1"),
+            ("groups.correlation", "1"),
         )
     ]
     return RolloutConstants(
@@ -152,7 +158,7 @@ def _groups(
 
 def _ends(silent: LoggedMean, level: float) -> tuple[float, float]:
     """Return the ends of the interval of the silent share, within [0, 1]."""
-    low, high = build.mean_interval(silent, level) or (silent.value, silent.value)
+    low, high = mean_interval(silent, level) or (silent.value, silent.value)
     return max(0.0, low), min(1.0, high)
 
 

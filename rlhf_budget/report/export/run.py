@@ -38,6 +38,8 @@ class Run:
     """Prompts of one optimiser step."""
     group_size: int
     """Rollouts of a prompt in one step."""
+    epochs: int
+    """Visits to each prompt."""
     steps: int
     """Optimiser steps in all, one update each."""
     group_deviation: float | None
@@ -52,8 +54,8 @@ class Run:
 
     @property
     def prompts_used(self) -> int:
-        """Prompts that whole steps use."""
-        return self.steps * self.prompts_per_step
+        """Prompts that whole steps of an epoch use."""
+        return self.steps // self.epochs * self.prompts_per_step
 
     @property
     def nodes(self) -> int:
@@ -98,12 +100,14 @@ def training_run(
     TrainerError
         Where the trainer would refuse the run, with the nearest that it takes.
     """
-    group_size = plan.allocation.rollouts_per_prompt
+    schedule = plan.schedule
+    group_size = schedule.group_size if schedule else plan.allocation.rollouts_per_prompt
+    epochs = schedule.epochs if schedule else 1
     if group_size < LEAST_GROUP:
+        key = "group_size" if schedule else "rollouts_per_prompt"
         raise TrainerError(
-            f"the plan has {count(group_size, 'rollout')} per prompt, and a group of one has "
-            "nothing to be compared with: its advantage is always 0. Plan with "
-            f"--set limits.rollouts_per_prompt.min={LEAST_GROUP}"
+            "the plan has groups of 1 rollout, which has nothing to be compared with: its "
+            f"advantage is always 0. Plan with --set limits.{key}.min={LEAST_GROUP}"
         )
     prompts = plan.allocation.prompts
     unit = devices // math.gcd(devices, group_size) if whole_batches else 1
@@ -123,7 +127,8 @@ def training_run(
         devices=devices,
         prompts_per_step=prompts_per_step,
         group_size=group_size,
-        steps=prompts // prompts_per_step,
+        epochs=epochs,
+        steps=prompts // prompts_per_step * epochs,
         group_deviation=math.sqrt(variance) if variance else None,
         mean_tokens=_mean_tokens(plan.scenario),
     )

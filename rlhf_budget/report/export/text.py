@@ -83,10 +83,11 @@ def _comments(run: Run, trainer: Trainer) -> Iterator[str]:
     )
     left = plan.allocation.prompts - run.prompts_used
     over = f"; {integer(left)} are left over" if left else ""
+    visits = "once" if run.epochs == 1 else f"in {run.epochs} epochs"
     yield (
         f"{count(run.steps, 'step')} of {count(run.prompts_per_step, 'prompt')}, "
         f"{integer(run.group_size)} rollouts of each, on {count(run.devices, 'device')}: they use "
-        f"{count(run.prompts_used, 'prompt')} once{over}."
+        f"{count(run.prompts_used, 'prompt')} {visits}{over}."
     )
     if buys_labels(scenario):
         yield f"The reward model comes first: {count(plan.allocation.labels, 'label')} to buy."

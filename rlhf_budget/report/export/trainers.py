@@ -98,6 +98,7 @@ def _verl(run: Run, coefficient: float) -> dict[str, Value]:
         "actor_rollout_ref.rollout.n": run.group_size,
         "actor_rollout_ref.actor.ppo_mini_batch_size": run.prompts_per_step,
         "actor_rollout_ref.actor.use_dynamic_bsz": True,
+        "trainer.total_epochs": run.epochs,
         "trainer.total_training_steps": run.steps,
         "trainer.nnodes": run.nodes,
         "trainer.n_gpus_per_node": run.devices_per_node,
@@ -116,7 +117,7 @@ def _openrlhf(run: Run, coefficient: float) -> dict[str, Value]:
         "rollout.batch_size": run.prompts_per_step,
         "rollout.n_samples_per_prompt": run.group_size,
         "train.batch_size": run.rollouts_per_step,
-        "train.num_episodes": 1,
+        "train.num_episodes": run.epochs,
         "data.max_samples": run.prompts_used,
         "actor.num_nodes": run.nodes,
         "actor.num_gpus_per_node": run.devices_per_node,
@@ -131,6 +132,7 @@ def _nemo_rl(run: Run, coefficient: float) -> dict[str, Value]:
     return {
         "grpo.num_prompts_per_step": run.prompts_per_step,
         "grpo.num_generations_per_prompt": run.group_size,
+        "grpo.max_num_epochs": run.epochs,
         "grpo.max_num_steps": run.steps,
         "grpo.normalize_rewards": run.group_deviation is not None,
         "loss_fn.reference_policy_kl_penalty": coefficient,
@@ -213,7 +215,6 @@ TRAINERS: Final[dict[str, Trainer]] = {
         "reward",
         "in verl/trainer/ppo, apply_kl_penalty, scale a response's kld so that its sum is clipped",
         _verl,
-        hints=("trainer.total_training_steps ends the run: raise trainer.total_epochs if needed.",),
     ),
     "openrlhf": Trainer(
         "OpenRLHF (0.11.2; from 0.10.2)",

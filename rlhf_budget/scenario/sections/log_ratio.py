@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.scenario import assumptions
-from rlhf_budget.scenario.keys import FAMILIES
+from rlhf_budget.scenario.families import FAMILIES
 from rlhf_budget.scenario.reading import UNKNOWN
 from rlhf_budget.scenario.sections.common import present
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rlhf_budget.scenario.reading import Reader
     from rlhf_budget.scenario.sections.common import Section
 
@@ -43,7 +41,7 @@ def read_log_ratio(reader: Reader, samples: tuple[float, ...] | None) -> Section
         return {"family": family, **_empirical(reader, samples)}
     return {
         "family": family,
-        **{name: _family_number(reader, family, name) for name in FAMILIES[family]},
+        **{name: _family_number(reader, family, name) for name in FAMILIES[family].fields},
     }
 
 
@@ -51,16 +49,16 @@ def _check_fields(reader: Reader, family: str) -> None:
     """Note fields that belong to other families."""
     written = reader.get("log_ratio")
     for name in written:
-        owners = [other for other, fields in FAMILIES.items() if name in fields]
+        owners = [other for other, law in FAMILIES.items() if name in law.fields]
         if owners and family not in owners:
-            allowed = f"for family {family}: {', '.join(FAMILIES[family])}"
+            allowed = f"for family {family}: {', '.join(FAMILIES[family].fields)}"
             of = "family" if len(owners) == 1 else "families"
             reader.problem(f"log_ratio.{name}", f"a field of {of} {', '.join(owners)}", allowed)
 
 
 def _family_number(reader: Reader, family: str, name: str, *, optional: bool = False) -> Any:
     key = f"log_ratio.{name}"
-    rules = FAMILIES[family][name]
+    rules = FAMILIES[family].fields[name]
     if not reader.has(key):
         if not optional:
             reader.problem(key, "nothing", f"{rules.allowed}: {rules.description}")
@@ -104,18 +102,6 @@ def mean_absolute(log_ratio: Section) -> float:
     Sources: docs/theory.md section 4, ``E(|l| - t)+`` at ``t = 0``. Infinite where it overflows.
     """
     try:
-        return _MEANS[log_ratio["family"]](log_ratio)
+        return FAMILIES[log_ratio["family"]].mean(log_ratio)
     except OverflowError:
         return math.inf
-
-
-_MEANS: Final[dict[str, Callable[[Section], float]]] = {
-    "gaussian": lambda law: law["kl"],
-    "exponential": lambda law: law["mean"],
-    "half_normal": lambda law: law["scale"] * math.sqrt(2 / math.pi),
-    "gamma": lambda law: law["shape"] * law["scale"],
-    "weibull": lambda law: law["scale"] * math.exp(math.lgamma(1 + 1 / law["shape"])),
-    "lognormal": lambda law: math.exp(law["mu"] + law["sigma"] ** 2 / 2),
-    "lomax": lambda law: law["scale"] / (law["shape"] - 1),
-    "empirical": lambda law: math.fsum(map(abs, law["samples"])) / len(law["samples"]),
-}

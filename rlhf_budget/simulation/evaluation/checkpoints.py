@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlhf_budget.bound import terms as bound
+from rlhf_budget.bound.inequalities import INEQUALITIES
 from rlhf_budget.simulation.evaluation.world import tilt
 
 if TYPE_CHECKING:
@@ -250,8 +251,8 @@ def _divergence(world: World, policies: Floats, training: Floats) -> Floats:
 def fresh_coverage(before: float, share: float) -> float:
     """Evaluate the bound's own C after a share of fresh labels on the current policy."""
     constants = bound.Constants(
-        concentration="prompt_mean",
         label_kind="current",
+        shape=INEQUALITIES["prompt_mean"].shape,
         kl_coefficient=0.0,
         reward_range=1.0,
         confidence=0.0,

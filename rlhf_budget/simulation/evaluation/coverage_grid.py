@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from rlhf_budget.bound.terms import Allocation
+from rlhf_budget.bound.results import Allocation
 from rlhf_budget.scenario.models import BoundSettings
 from rlhf_budget.simulation.evaluation import checkpoints, trials
 from rlhf_budget.simulation.evaluation.study import own_confidence

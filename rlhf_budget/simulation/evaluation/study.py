@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from rlhf_budget.bound.terms import confidence, evaluate, policy_complexity, scenario_tail
+from rlhf_budget.bound.inequalities import confidence, policy_complexity
+from rlhf_budget.bound.terms import evaluate, scenario_tail
 from rlhf_budget.errors import Problem, ScenarioError
+from rlhf_budget.optimum.case import prepare
 from rlhf_budget.optimum.certified import optimise
-from rlhf_budget.optimum.problems import prepare
 from rlhf_budget.planning.results import Notice
 from rlhf_budget.simulation.evaluation.results import (
     InequalityCheck,
@@ -35,7 +36,7 @@ from rlhf_budget.simulation.statistics import clopper_pearson, mean_interval
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rlhf_budget.bound.terms import Allocation
+    from rlhf_budget.bound.results import Allocation
     from rlhf_budget.scenario.models import BoundSettings, Scenario
     from rlhf_budget.simulation.evaluation.trials import Outcome, WorldRecord
     from rlhf_budget.simulation.statistics import Estimate

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from rlhf_budget.bound import terms as bound
+from rlhf_budget.bound.inequalities import INEQUALITIES
 from rlhf_budget.simulation.evaluation import checkpoints, reward_fit
 from rlhf_budget.simulation.evaluation.world import WorldSpec, build_world, tilt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rlhf_budget.bound.terms import Allocation
+    from rlhf_budget.bound.results import Allocation
     from rlhf_budget.simulation.evaluation.checkpoints import Inequalities, Path, Truth
     from rlhf_budget.simulation.evaluation.world import World
 
@@ -356,8 +357,8 @@ def claim_in_world(
     """
     beta, R = protocol.spec.kl_coefficient, protocol.spec.reward_range
     constants = bound.Constants(
-        concentration=protocol.concentration,
         label_kind="none",
+        shape=INEQUALITIES[protocol.concentration].shape,
         kl_coefficient=beta,
         reward_range=R,
         confidence=protocol.confidence + judged.complexity,

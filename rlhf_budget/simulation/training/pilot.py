@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlhf_budget.calibrate.coverage.calibration import feature_coverage_value
+from rlhf_budget.calibrate.coverage.features import feature_coverage_value
 from rlhf_budget.calibrate.moments import Moments
 from rlhf_budget.calibrate.reward_model.calibration import reward_model
 from rlhf_budget.calibrate.rollouts.variance import FEATURES, components

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from rlhf_budget.scenario.records import NOT_IN_JSON, Record, Result
 
 if TYPE_CHECKING:
-    from rlhf_budget.bound.terms import Allocation
+    from rlhf_budget.bound.results import Allocation
     from rlhf_budget.optimum.money import Cost
     from rlhf_budget.planning.results import Notice
     from rlhf_budget.scenario import units

@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.bound.terms import rollout_choices
-from rlhf_budget.optimum.problems import prepare
+from rlhf_budget.optimum.case import prepare
 
 if TYPE_CHECKING:
-    from rlhf_budget.optimum.problems import Case
+    from rlhf_budget.optimum.case import Case
     from rlhf_budget.scenario.models import Scenario
 
     Decisions = tuple[int, int, int]
@@ -58,9 +58,9 @@ def halves(scenario: Scenario) -> Decisions:
     All the money goes to prompts where no labels can be bought. K is four, or the nearest that the
     limits allow.
     """
-    case = prepare(scenario, dominated=True)
+    case = prepare(scenario)
     prices = case.prices
-    K = min(case.rollouts, key=lambda each: abs(math.log(each / USUAL_GROUP)))
+    K = min(case.allowed, key=lambda each: abs(math.log(each / USUAL_GROUP)))
     free = (prices.budget or 0) - prices.fixed
     if case.constants.label_kind == "none":
         return max(1, prices.prompts_affordable(K, 0, case.prompts[1])), K, 0
@@ -98,9 +98,9 @@ def scaled(scenario: Scenario, scale: float) -> dict[str, Any]:
 
 def grid(scenario: Scenario) -> tuple[Decisions, ...]:
     """Spend all the money in many ways: K of ``GROUP_SIZES`` × shares for labels."""
-    case = prepare(scenario, dominated=True)
+    case = prepare(scenario)
     allowed = rollout_choices(scenario.limits)
-    sizes = [K for K in GROUP_SIZES if K in case.rollouts] or list(case.rollouts)
+    sizes = [K for K in GROUP_SIZES if K in case.allowed] or list(case.allowed)
     if scenario.limits.rollouts_per_prompt.choices is not None:
         sizes = list(allowed)
     cells = dict.fromkeys(

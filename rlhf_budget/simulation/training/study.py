@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlhf_budget.bound.terms import Allocation, evaluate, scenario_tail
+from rlhf_budget.bound.terms import evaluate, scenario_tail
 from rlhf_budget.errors import Problem, ScenarioError
-from rlhf_budget.optimum.problems import prepare
+from rlhf_budget.optimum.case import prepare
 from rlhf_budget.planning.results import Notice
 from rlhf_budget.simulation.parallel import try_worlds
 from rlhf_budget.simulation.results import WorldConstant, Worlds, count_wins
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from rlhf_budget.bound.results import Allocation
     from rlhf_budget.scenario.models import Scenario
     from rlhf_budget.simulation.training.judging import Judged
     from rlhf_budget.simulation.training.trials import TrainingRecord

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from rlhf_budget.bound.terms import Allocation, evaluate, scenario_tail
+from rlhf_budget.bound.results import Allocation
+from rlhf_budget.bound.terms import bound_of, evaluate, scenario_tail
+from rlhf_budget.optimum.case import prepare
 from rlhf_budget.optimum.certified import optimise
-from rlhf_budget.optimum.problems import prepare
 from rlhf_budget.simulation.rivals import find_rivals
 from rlhf_budget.simulation.training.pilot import run_pilot
 from rlhf_budget.simulation.training.reward_model import (
@@ -137,8 +138,8 @@ def _planned_with(scenario: Scenario, constants: dict[str, Any]) -> Scenario:
 
 def _most_prompts(protocol: TrainingProtocol) -> int:
     """Prompts of the pool: the most that any allocation could buy, and all that the pilot needs."""
-    case = prepare(protocol.scenario, dominated=True)
-    most = case.prices.prompts_affordable(case.rollouts[0], 0, case.prompts[1])
+    case = prepare(protocol.scenario)
+    most = case.prices.prompts_affordable(case.allowed[0], 0, case.prompts[1])
     current = protocol.scenario.current
     return max(most, protocol.pilot.prompts, 0 if current is None else current.prompts)
 
@@ -166,7 +167,7 @@ def _entries(
 
 def _clipped(scenario: Scenario, cell: Decisions) -> Allocation:
     n, K, m = cell
-    return Allocation(n, K, m, prepare(scenario, dominated=True).sampling(n, K)[1])
+    return Allocation(n, K, m, bound_of(scenario).sampling_and_clipping(n, K)[2])
 
 
 def _clip_variants(plan: Allocation) -> list[Allocation]:

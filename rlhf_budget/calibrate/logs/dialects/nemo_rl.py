@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rlhf_budget.calibrate.logs.dialects.dialect import Dialect, KlKey
-from rlhf_budget.calibrate.logs.fields import STEP_IN_FILE_NAME, Field
+from rlhf_budget.calibrate.logs.fields import STEP_IN_NAME, Field
 
 if TYPE_CHECKING:
     from rlhf_budget.calibrate.logs.fields import Layout
@@ -29,7 +29,7 @@ class NemoRL(Dialect):
             trainer=self.name,
             prompt=Field("content", (0, 0)),
             rewards=((Field("rewards", (0,)), 1.0),),
-            step=Field(STEP_IN_FILE_NAME),
+            step=STEP_IN_NAME,
             tokens=Field("token_loss_mask", kind="total") if "token_loss_mask" in columns else None,
             completion=Field("content"),
         )

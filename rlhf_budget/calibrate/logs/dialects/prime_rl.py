@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rlhf_budget.calibrate.logs.dialects.dialect import Dialect
 from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect, NotUsable, Record, known
-from rlhf_budget.calibrate.logs.fields import STEP_IN_FILE_NAME, Field
+from rlhf_budget.calibrate.logs.fields import STEP_IN_NAME, Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ class PrimeRL(NestedDialect):
     def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:
         """Return where flat rows hold what; without ``policy_version`` the folder has the step."""
         layout = super().layout(columns, guessed)
-        return layout if layout.step else replace(layout, step=Field(STEP_IN_FILE_NAME))
+        return layout if layout.step else replace(layout, step=STEP_IN_NAME)
 
     def holds(self, record: Record) -> bool:
         """Return whether a record is an episode with traces and a group."""
@@ -64,5 +64,5 @@ class Verifiers(Dialect):
     def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:
         """Return where its files hold what; the step stands in the folder's name."""
         del columns
-        step = Field(STEP_IN_FILE_NAME)
+        step = STEP_IN_NAME
         return replace(guessed, trainer=self.name, prompt=Field("example_id"), step=step)

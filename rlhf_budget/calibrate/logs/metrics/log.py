@@ -125,9 +125,12 @@ class MetricsLog:
             Mean completion length for logs that do not hold one.
         """
         records = self._within(window)
-        for length in (None, tokens):
+        # A key whose lengths are logged beside it, at some steps at least, goes before others.
+        for own_length in (True, False):
             for key in KL_KEYS:
-                values = [v for r in records if (v := _per_sequence(r, key, length)) is not None]
+                if own_length and all(_per_sequence(r, key, None) is None for r in records):
+                    continue
+                values = [v for r in records if (v := _per_sequence(r, key, tokens)) is not None]
                 if values:
                     return LoggedKl(
                         key.key,
@@ -139,6 +142,24 @@ class MetricsLog:
                         len(values),
                     )
         return None
+
+    def lack_of_kl(self, window: tuple[int, int] | None) -> str:
+        """Return why :meth:`kl` is None over the steps of a window."""
+        steps = {r["step"]: k.key for r in self.records for k in KL_KEYS if k.key in r}
+        if not steps:
+            listed = ", ".join(dict.fromkeys(k.key for k in KL_KEYS))
+            return f"{self.path} logs no KL (none of {listed}; a KL coefficient of 0 logs none)"
+        first, last = min(steps), max(steps)
+        inside = [s for s in steps if window is None or window[0] <= s <= window[1]]
+        if not inside and not self.ordered and window is not None:
+            return (
+                f"{self.path} logs its KL at steps {first:g} to {last:g}, not at the rows'"
+                f" {window[0]} to {window[1]}: it is another checkpoint's or another run's"
+            )
+        return (
+            f"{self.path} logs {steps[last]} per token and no mean length to multiply it by: give"
+            " --tokens-field"
+        )
 
     def mean(self, quantity: Quantity, window: tuple[int, int] | None) -> LoggedMean | None:
         """Return the mean over the steps of a window; None where the log does not hold it."""

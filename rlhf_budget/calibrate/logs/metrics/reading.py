@@ -84,9 +84,9 @@ def _runs(path: Path) -> tuple[Mapping[str, Rows], int | None]:
     if content.startswith(SQLITE_START):
         return read_trackio(path), None
     if content.startswith(_PARQUET_START):
-        from rlhf_budget.calibrate.logs.tables import read_rows
+        from rlhf_budget.calibrate.logs.tables import read_table
 
-        rows = read_rows(path)
+        rows, _ = read_table(path)
         return by_run(rows, list(rows[0])), None
     text = content.decode("utf-8-sig", errors="replace")
     json_rows, steps_between = read_json_log(text)

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from report_helpers import make_bare_plan, make_plan
 
 from rlhf_budget import TrainerError
-from rlhf_budget.bound.terms import Allocation
+from rlhf_budget.bound.results import Allocation
 from rlhf_budget.cli.app import run
 from rlhf_budget.cli.export import TrainerName
+from rlhf_budget.planning.results import Schedule
 from rlhf_budget.report.export.run import training_run
 from rlhf_budget.report.export.text import export
 from rlhf_budget.report.export.trainers import TRAINERS
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from rlhf_budget.planning.results import Plan
 
 NAMES = json.loads(
-    (Path(__file__).parent / "data" / "trainer_options.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[1] / "data" / "trainer_options.json").read_text(encoding="utf-8")
 )
 GROUP_SIZE = {
     "trl-grpo": "num_generations",
@@ -134,6 +135,21 @@ def test_a_step_has_as_many_rollouts_as_asked() -> None:
     assert found["total_episodes"] == 167 * 32 * 8
     found = read_back("prime-rl", export(plan, "prime-rl", prompts_per_step=32))
     assert found["orchestrator.batch_size"] == 256
+
+
+@ALL
+def test_epochs_share_the_rollouts_of_a_prompt(trainer: str) -> None:
+    plan = replace(plan_of(5360, 32), schedule=Schedule(group_size=8, epochs=4))
+    text = export(plan, trainer, prompts_per_step=33)
+    options = read_back(trainer, text)
+    assert options[GROUP_SIZE[trainer]] == 8
+    assert "5,346 prompts in 4 epochs" in text.replace("\n# ", " ")
+    if trainer in STEPS:
+        assert options[STEPS[trainer]] == 4 * (5360 // 33)
+    epochs = {"verl": "trainer.total_epochs", "openrlhf": "train.num_episodes",
+              "nemo-rl": "grpo.max_num_epochs"}  # fmt: skip
+    if trainer in epochs:
+        assert options[epochs[trainer]] == 4
 
 
 DIVIDED = {"trl-grpo", "nemo-rl", "slime"}
@@ -282,9 +298,9 @@ def test_the_command_writes_a_file(
     options = read_back("trl-grpo", (tmp_path / "options.py").read_text(encoding="utf-8"))
     assert options["num_generations"] >= 2
     capsys.readouterr()
-    one = ["export", "scenario.yaml", "--trainer", "verl", "--set", "limits.rollouts_per_prompt=1"]
+    one = ["export", "scenario.yaml", "--trainer", "verl", "--set", "limits.group_size=1"]
     assert run(one) == 2
-    assert "limits.rollouts_per_prompt.min=2" in capsys.readouterr().err
+    assert "limits.group_size.min=2" in capsys.readouterr().err
 
 
 def test_the_middle_of_a_range_of_lengths_is_taken() -> None:

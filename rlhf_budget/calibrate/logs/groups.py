@@ -1,13 +1,9 @@
-"""The aggregates of rollouts, written once against narwhals.
+"""Prompt groups of a log: aggregates that any engine runs, written once against narwhals.
 
-Input is the frame of ``fields.COLUMNS``: one row a rollout. DuckDB, Spark and any other frame that
+Input is the frame of ``fields.COLUMNS``, one row a rollout. DuckDB, Spark and any other frame that
 narwhals takes run the same expressions; an engine only keeps intermediate frames and fetches small
-results. Three of them read rows, each a streaming aggregation that keeps a few numbers per step,
-per bin of ``|l|`` or per prompt group:
-
-* :func:`step_table`: what each step holds, and rows left out by reason;
-* :func:`tail_bins`: the logarithmic histogram;
-* :func:`group_table`: one row per (step, prompt), then summed per prompt by :func:`prompt_moments`.
+results. :func:`group_table` has one row per (step, prompt), which :func:`prompt_moments` sums per
+prompt: the memory that it takes grows with prompts, not with rows.
 """
 
 from __future__ import annotations
@@ -15,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.calibrate.logs.histogram import RESOLUTION, SMALLEST, ZERO_BIN, LogHistogram
+from rlhf_budget.calibrate.logs.steps import finite_sum
 from rlhf_budget.calibrate.moments import Moments
 
 if TYPE_CHECKING:
@@ -37,32 +33,6 @@ LOG_RATIO_FEATURES = (
 )
 TOKEN_FEATURES = ("tokens_n", "tokens_sum")
 BEHAVIOUR_FEATURES = ("behaviour_n", "behaviour_sum")
-
-
-@dataclass(frozen=True, slots=True)
-class StepRow:
-    """Rows of one step that share a reason."""
-
-    step: int | None
-    """Training step; None where the row has none."""
-    reason: str
-    """``used``, or why the rows are left out."""
-    rows: int
-    """Number of rows."""
-    reward_sum: float
-    """Sum of rewards."""
-    reward_square: float
-    """Sum of squared rewards."""
-    reward_low: float
-    """Least reward."""
-    reward_high: float
-    """Largest reward."""
-    fingerprint: int | None
-    """Sum of the rows' fingerprints; None without completions to take them from."""
-    log_ratios: int
-    """Rows with a log-ratio."""
-    log_ratio_sum: float
-    """Sum of log-ratios, nats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,81 +82,6 @@ class GroupSettings:
     def objective_centre(self) -> float:
         """Subtracted from group means of the objective."""
         return self.centre - self.kl_coefficient * self.log_ratio_centre
-
-
-def step_table(rows: nw.LazyFrame[Any], engine: Engine) -> tuple[StepRow, ...]:
-    """Return what each step holds, by reason, in order of steps."""
-    import narwhals as nw
-
-    table = (
-        rows.with_columns(
-            reward_square=nw.col("reward") * nw.col("reward"),
-            has_log_ratio=nw.when(nw.col("log_ratio").is_null()).then(0).otherwise(1),
-            row=nw.lit(1),
-        )
-        .group_by("step", "reason")
-        .agg(
-            nw.col("row").sum(),
-            nw.col("reward").sum().alias("reward_sum"),
-            nw.col("reward_square").sum(),
-            nw.col("reward").min().alias("reward_low"),
-            nw.col("reward").max().alias("reward_high"),
-            nw.col("fingerprint").sum(),
-            nw.col("fingerprint").max().alias("fingerprint_max"),
-            nw.col("has_log_ratio").sum(),
-            nw.col("log_ratio").sum().alias("log_ratio_sum"),
-        )
-    )
-    records = [
-        StepRow(
-            step=_whole(record["step"]),
-            reason=str(record["reason"]),
-            rows=int(record["row"]),
-            reward_sum=_number(record["reward_sum"]),
-            reward_square=_number(record["reward_square"]),
-            reward_low=_number(record["reward_low"]),
-            reward_high=_number(record["reward_high"]),
-            fingerprint=(
-                None if _absent(record["fingerprint_max"]) else int(record["fingerprint"])
-            ),
-            log_ratios=int(record["has_log_ratio"]),
-            log_ratio_sum=_number(record["log_ratio_sum"]),
-        )
-        for record in engine.fetch(table)
-    ]
-    return tuple(sorted(records, key=lambda r: (r.step is None, r.step or 0, r.reason)))
-
-
-def tail_bins(rows: nw.LazyFrame[Any], engine: Engine) -> LogHistogram:
-    """Return the histogram of ``|l|`` of the rows that have a log-ratio."""
-    import narwhals as nw
-
-    magnitude = nw.col("log_ratio").abs()
-    table = (
-        rows.filter(~nw.col("log_ratio").is_null())
-        .with_columns(magnitude=magnitude)
-        .with_columns(
-            positive=nw.when(nw.col("magnitude") < SMALLEST).then(1.0).otherwise(magnitude),
-            row=nw.lit(1),
-        )
-        .with_columns(logarithm=(nw.col("positive").log() / RESOLUTION).floor())
-        .with_columns(
-            bin=nw.when(nw.col("magnitude") < SMALLEST)
-            .then(float(ZERO_BIN))
-            .otherwise(nw.col("logarithm"))
-        )
-        .group_by("bin")
-        .agg(
-            nw.col("row").sum(),
-            nw.col("magnitude").sum(),
-            nw.col("magnitude").max().alias("largest"),
-        )
-    )
-    records = engine.fetch(table)
-    largest = max((float(record["largest"]) for record in records), default=0.0)
-    return LogHistogram.from_bins(
-        ((int(r["bin"]), int(r["row"]), float(r["magnitude"])) for r in records), largest
-    )
 
 
 def group_table(
@@ -292,7 +187,7 @@ def group_totals(groups: nw.LazyFrame[Any], settings: GroupSettings, engine: Eng
         at_lowest=int(record["lowest"]),
         at_highest=int(record["highest"]),
         two_valued=settings.high > settings.low and int(record["inside"]) == 0,
-        group_mean_spread=_number(record["distance"]),
+        group_mean_spread=finite_sum(record["distance"]),
     )
 
 
@@ -356,13 +251,13 @@ def _prompts_come_back(groups: nw.LazyFrame[Any], engine: Engine) -> bool:
 def _moments(names: tuple[str, ...], record: dict[str, Any]) -> Moments:
     def product(i: int, j: int) -> float:
         first, second = sorted((i, j))
-        return _number(record[f"{names[first]}*{names[second]}"])
+        return finite_sum(record[f"{names[first]}*{names[second]}"])
 
     size = range(len(names))
     return Moments(
         names=names,
         clusters=int(record["prompts"]),
-        sums=tuple(_number(record[name]) for name in names),
+        sums=tuple(finite_sum(record[name]) for name in names),
         products=tuple(tuple(product(i, j) for j in size) for i in size),
     )
 
@@ -388,15 +283,3 @@ def _with_variance_features(
         where_usable(distance * distance).alias(f"{name}_dd"),
         where_usable(variance / size).alias(f"{name}_w"),
     )
-
-
-def _absent(value: Any) -> bool:
-    return value is None or value != value  # noqa: PLR0124 (NaN is how pandas writes a null)
-
-
-def _number(value: Any) -> float:
-    return 0.0 if _absent(value) else float(value)
-
-
-def _whole(value: Any) -> int | None:
-    return None if _absent(value) else int(value)

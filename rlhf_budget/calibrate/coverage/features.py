@@ -1,0 +1,286 @@
+"""Coverage of features: the largest ratio of second moments over linear functions of them.
+
+For a reward head on frozen features, the largest ratio ``E_current f²/E_training f²`` over linear
+functions ``f`` of the features is the largest generalised eigenvalue of the two second moments
+(docs/theory.md, section 3; Agarwal, Kakade, Lee, Mahajan 2021, "On the theory of policy gradient
+methods", the relative condition number).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlhf_budget.calibrate.coverage.results import (
+    CONSTANT,
+    CoverageConstants,
+    RidgeEffect,
+    kind_choice,
+    require_level,
+)
+from rlhf_budget.calibrate.estimates import Estimate, Source
+from rlhf_budget.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[np.float64]
+
+_WORST_CONDITION = 1e10
+_DEFAULT_RIDGE = 1e-6
+_LARGEST_RIDGE_EFFECT = 0.1
+_LARGEST_CHANCE_COVERAGE = 2.0
+_REPLICATES = 200
+_LEADING = 32
+
+
+def feature_coverage(
+    training: ArrayLike,
+    current: ArrayLike,
+    *,
+    ridge: float | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    source: Source | None = None,
+) -> CoverageConstants:
+    """Estimate the coverage of features.
+
+    Parameters
+    ----------
+    training, current
+        Shapes (n, d) and (k, d): the reward model's features, one row a response, on its training
+        data and on rollouts of the current policy. A constant feature, if the head has a bias,
+        is a column like the others.
+    ridge
+        Added to the training moment, in units of its mean eigenvalue. By default 0 where the
+        moment can be inverted safely (condition below 1e10), else 1e-6.
+    level
+        Level of the bootstrap interval.
+    seed
+        Seed of the bootstrap.
+    source
+        Files behind the arrays.
+
+    Returns
+    -------
+    CoverageConstants
+        ``C = max(1, √λ)`` with the largest generalised eigenvalue ``λ``; ``unreliable`` where the
+        ridge decides it, or where two samples of one law, of these sizes, would show 2 or more.
+
+    Raises
+    ------
+    CalibrationError
+        If the arrays have no rows, different numbers of features, or values that are not finite.
+
+    Notes
+    -----
+    The bootstrap redraws both samples and solves within the span of the 32 leading directions,
+    which is everything for up to 32 features. Its interval mirrors the redrawn logarithms at the
+    estimate (the basic bootstrap), because the largest eigenvalue of a sample is too large on
+    average. The note says what equal laws would show (the edge of Wachter's law; Bai and
+    Silverstein 2010, *Spectral Analysis of Large Dimensional Random Matrices*, section 4).
+    """
+    trained, now = _features(training, "training"), _features(current, "current")
+    if trained.shape[1] != now.shape[1]:
+        raise CalibrationError(
+            f"the training data have {trained.shape[1]} features, the current ones {now.shape[1]}"
+        )
+    require_level(level)
+    problem = _Moments.of(trained, now)
+    used = problem.default_ridge() if ridge is None else ridge
+    if used < 0.0 or not math.isfinite(used):
+        raise CalibrationError(f"the ridge must be at least 0, found {used:g}")
+    value = problem.coverage(used)
+    if value is None:
+        raise CalibrationError(
+            "the training features span fewer directions than there are features, so a coverage "
+            "needs a ridge above 0"
+        )
+    effects = tuple(
+        RidgeEffect(size, problem.coverage(size)) for size in sorted({0.0, 1e-8, 1e-6, 1e-4, used})
+    )
+    chance = _chance_coverage(trained.shape, now.shape)
+    doubts = _feature_doubts(problem, used, value, effects, chance)
+    estimate = Estimate(
+        CONSTANT,
+        "1",
+        "unreliable" if doubts else "estimated",
+        value,
+        None,
+        None if doubts else _bootstrap_interval(problem, used, value, level, seed),
+        "generalised-eigenvalue",
+        min(trained.shape[0], now.shape[0]),
+        "; ".join([*doubts, _ridge_note(used, effects), _chance_note(chance)]),
+    )
+    return CoverageConstants(
+        level=level,
+        source=source or Source(rows_read=_rows(trained, now), rows_used=_rows(trained, now)),
+        estimates=(estimate,),
+        choices=kind_choice("features"),
+        ridges=effects,
+    )
+
+
+def feature_coverage_value(training: ArrayLike, current: ArrayLike) -> float:
+    """Return the value of :func:`feature_coverage` alone, without its interval.
+
+    Parameters
+    ----------
+    training, current
+        As there.
+    """
+    problem = _Moments.of(_features(training, "training"), _features(current, "current"))
+    value = problem.coverage(problem.default_ridge())
+    return 1.0 if value is None else value
+
+
+def _features(values: ArrayLike, name: str) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or 0 in array.shape:
+        raise CalibrationError(
+            f"{name} features must be a table with a row for each response, found the shape "
+            f"{array.shape}"
+        )
+    if not np.isfinite(array).all():
+        raise CalibrationError(f"{name} features hold values that are not finite")
+    return array
+
+
+def _rows(*arrays: Array) -> int:
+    return sum(array.shape[0] for array in arrays)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """The two samples and their second moments."""
+
+    training: Array
+    current: Array
+    training_moment: Array
+    current_moment: Array
+
+    @classmethod
+    def of(cls, training: Array, current: Array) -> _Moments:
+        return cls(training, current, _second_moment(training), _second_moment(current))
+
+    @property
+    def unit(self) -> float:
+        """Mean eigenvalue of the training moment; 1 where all features are 0."""
+        return float(np.trace(self.training_moment)) / self.training_moment.shape[0] or 1.0
+
+    def default_ridge(self) -> float:
+        return 0.0 if self._invertible() else _DEFAULT_RIDGE
+
+    def _invertible(self) -> bool:
+        from scipy import linalg
+
+        eigenvalues = linalg.eigvalsh(self.training_moment)
+        return bool(eigenvalues[0] > eigenvalues[-1] / _WORST_CONDITION)
+
+    def coverage(self, ridge: float) -> float | None:
+        """Return the coverage under a ridge; None where the training moment is singular."""
+        if ridge == 0.0 and not self._invertible():
+            return None
+        from scipy import linalg
+
+        size = self.training_moment.shape[0]
+        largest = linalg.eigh(
+            self.current_moment,
+            self._ridged(ridge),
+            eigvals_only=True,
+            subset_by_index=[size - 1, size - 1],
+        )[0]
+        return max(1.0, math.sqrt(max(float(largest), 0.0)))
+
+    def leading(self, ridge: float) -> Array:
+        """Return the leading generalised eigenvectors, one a column."""
+        from scipy import linalg
+
+        size = self.training_moment.shape[0]
+        first = max(0, size - _LEADING)
+        vectors: Array = linalg.eigh(
+            self.current_moment, self._ridged(ridge), subset_by_index=[first, size - 1]
+        )[1]
+        return vectors
+
+    def _ridged(self, ridge: float) -> Array:
+        ridged: Array = self.training_moment + ridge * self.unit * np.eye(
+            self.training_moment.shape[0]
+        )
+        return ridged
+
+
+def _second_moment(features: Array) -> Array:
+    moment: Array = features.T @ features / features.shape[0]
+    return moment
+
+
+def _bootstrap_interval(
+    problem: _Moments, ridge: float, value: float, level: float, seed: int
+) -> tuple[float, float]:
+    from scipy import linalg
+
+    directions = problem.leading(ridge)
+    training, current = problem.training @ directions, problem.current @ directions
+    penalty = ridge * problem.unit * (directions.T @ directions)
+    generator = np.random.default_rng(seed)
+    logs = np.empty(_REPLICATES)
+    size = directions.shape[1]
+    for replicate in range(_REPLICATES):
+        drawn_moments = []
+        for rows in (current, training):
+            counts = generator.multinomial(rows.shape[0], np.full(rows.shape[0], 1 / rows.shape[0]))
+            drawn_moments.append((rows * counts[:, None]).T @ rows / rows.shape[0])
+        drawn_moments[1] = drawn_moments[1] + (penalty + 1e-12 * np.eye(size))
+        largest = linalg.eigh(
+            *drawn_moments, eigvals_only=True, subset_by_index=[size - 1, size - 1]
+        )[0]
+        logs[replicate] = 0.5 * math.log(max(float(largest), 1.0))
+    low, high = np.quantile(logs, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    centre = math.log(value)
+    return max(1.0, math.exp(min(2.0 * centre - high, centre))), max(
+        value, math.exp(2.0 * centre - low)
+    )
+
+
+def _chance_coverage(training_shape: tuple[int, ...], current_shape: tuple[int, ...]) -> float:
+    """Return the coverage that two samples of one law show; infinite below d rows."""
+    size = training_shape[1]
+    trained, now = size / training_shape[0], size / current_shape[0]
+    if trained >= 1.0:
+        return math.inf
+    root = math.sqrt(trained + now - trained * now)
+    return (1.0 + root) / (1.0 - trained)
+
+
+def _feature_doubts(
+    problem: _Moments, ridge: float, value: float, effects: tuple[RidgeEffect, ...], chance: float
+) -> list[str]:
+    rows, size = problem.training.shape
+    doubts = []
+    if rows < size:
+        doubts.append(f"{rows} training rows for {size} features: the ridge decides the value")
+    elif chance > _LARGEST_CHANCE_COVERAGE:
+        doubts.append(f"too few rows for {size} features")
+    small = (e.coverage for e in effects if e.ridge <= max(ridge, _DEFAULT_RIDGE))
+    moved = any(c is not None and abs(math.log(c / value)) > _LARGEST_RIDGE_EFFECT for c in small)
+    if moved and rows >= size:
+        doubts.append("the value depends on the ridge: some features hardly vary in training")
+    return doubts
+
+
+def _ridge_note(used: float, effects: tuple[RidgeEffect, ...]) -> str:
+    shown = ", ".join(
+        f"{effect.ridge:g}: {'none' if effect.coverage is None else format(effect.coverage, '.4g')}"
+        for effect in effects
+    )
+    return f"coverage by ridge (in mean eigenvalues; used {used:g}): {shown}"
+
+
+def _chance_note(chance: float) -> str:
+    if math.isinf(chance):
+        return "equal laws would show any value at these sample sizes"
+    return f"equal laws would show {chance:.3g} at these sample sizes"

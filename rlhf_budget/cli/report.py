@@ -1,0 +1,40 @@
+"""``rlhf-budget report``."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
+from rlhf_budget.cli.output import deliver
+
+
+def report(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]FILE...",
+            help="Scenario files, each with all of its named scenarios; the first is the baseline.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="FILE", help="Page to write; - prints it."),
+    ] = "report.html",
+    tolerance: options.Tolerance = 1e-6,
+    quiet: options.Quiet = False,
+    _debug: options.Debug = False,
+) -> None:
+    """Make one page of everything, to be opened in a browser or attached. Needs [plot].
+
+    It asks nothing of a network. A slider shows the plan at other budgets.
+    """
+    from rlhf_budget.report.page.make import make_page
+    from rlhf_budget.studies.comparison import load_entries
+
+    command = shlex.join(["rlhf-budget", "report", *files, "-o", output])
+    page = make_page(load_entries(files), command=command, tolerance=tolerance)
+    deliver(page, output, quiet=quiet)
