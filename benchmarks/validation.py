@@ -38,13 +38,15 @@ from rlhf_budget.simulation.training.study import (
 from rlhf_budget.simulation.training.trials import try_training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from rlhf_budget import Allocation
     from rlhf_budget.simulation.evaluation.coverage_grid import Cell, Grid
     from rlhf_budget.simulation.statistics import Estimate
     from rlhf_budget.simulation.training.judging import Judged
     from rlhf_budget.simulation.training.trials import TrainingProtocol, TrainingRecord
+
+    Rates = tuple[float, ...] | None
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "validation.md"
@@ -94,9 +96,8 @@ RULES: dict[str, dict[str, object]] = {
     for name, policy in POLICIES.items()
     if concentration != "bernstein" or not name.startswith("PAC")
 }
-SLOW_RATES = (0.006, 0.025, 0.1)
-"""A tenth of the usual learning rates: training then takes tens of steps instead of a handful."""
-SLOW_WORLDS = 10
+EASY_RATES = (0.06, 0.25, 1.0)
+"""Ten times the usual learning rates: training then takes a handful of steps instead of tens."""
 UNAWARE = "hoeffding, PAC-Bayes 20, groups unknown"
 HABITS = ("thirds", "k8", "k16", "prompts-first", "labels-first")
 
@@ -165,8 +166,8 @@ def to_train(prices: dict[str, float]) -> Scenario:
     )
 
 
-def trained(name: str, size: float, worlds: int, rates: tuple[float, ...] | None = None) -> Trained:
-    """Train in the worlds of a price setting; by default at the study's own learning rates."""
+def trained(name: str, size: float, worlds: int, rates: Rates) -> Trained:
+    """Train in the worlds of a price setting; None: at the study's own learning rates."""
     prices = {**PRICES, **KNOWN_PRICES}[name]
     rules = dict(RULES)
     if name in KNOWN_PRICES:
@@ -183,7 +184,8 @@ def trained(name: str, size: float, worlds: int, rates: tuple[float, ...] | None
         jobs=1,
         on_world=lambda _: None,
     )
-    return Trained(f"{name}, × {size:g}", protocol, tuple(found.values()))
+    easy = ", easy" if rates else ""
+    return Trained(f"{name}, × {size:g}{easy}", protocol, tuple(found.values()))
 
 
 def spread(estimate: Estimate) -> str:
@@ -537,9 +539,9 @@ TABLES = (
     "rules",
     "rules-by-cell",
     "bought",
-    "slow-rules",
-    "slow-rules-by-cell",
-    "slow-bought",
+    "easy-rules",
+    "easy-rules-by-cell",
+    "easy-bought",
     "known-rules",
     "groups",
     "clipping",
@@ -573,32 +575,32 @@ def timed(what: str, job: Callable[[], Any]) -> Any:
 
 
 def run(size: Size) -> tuple[dict[str, str], Grid, dict[str, list[Trained]]]:
-    learned, known = (
-        [
-            timed(f"{name} × {money:g}", partial(trained, name, money, size.training_worlds))
+    def everywhere(names: Iterable[str], sizes: Sequence[float], rates: Rates) -> list[Trained]:
+        return [
+            timed(f"{name} × {money:g}", partial(trained, name, money, size.training_worlds, rates))
             for name in names
-            for money in SIZES
+            for money in sizes
         ]
-        for names in (PRICES, KNOWN_PRICES)
-    )
-    few = min(SLOW_WORLDS, size.training_worlds)
-    slow = [timed(f"{name}, slow", partial(trained, name, 1.0, few, SLOW_RATES)) for name in PRICES]
+
+    hard = everywhere(PRICES, (1.0,), None)
+    easy = everywhere(PRICES, SIZES, EASY_RATES)
+    known = everywhere(KNOWN_PRICES, SIZES, None)
     grid = timed(
         "grid",
         lambda: coverage_grid(worlds=size.grid_worlds, replicates=size.grid_replicates, seed=SEED),
     )
     held = [(i.coverage_above_kl, i.fresh_labels) for i in grid.inequalities]
     tables = {
-        "rules": over_all_cells(learned),
-        "rules-by-cell": cell_by_cell(learned),
-        "bought": bought(learned),
-        "slow-rules": over_all_cells(slow),
-        "slow-rules-by-cell": cell_by_cell(slow),
-        "slow-bought": bought(slow),
+        "rules": over_all_cells(hard),
+        "rules-by-cell": cell_by_cell(hard),
+        "bought": bought(hard),
+        "easy-rules": over_all_cells(easy),
+        "easy-rules-by-cell": cell_by_cell(easy),
+        "easy-bought": bought(easy),
         "known-rules": over_all_cells(known),
         "groups": groups(known),
-        "clipping": clipping(learned),
-        "rates": rates([*learned, *slow, *known]),
+        "clipping": clipping([*hard, *easy]),
+        "rates": rates([*hard, *easy, *known]),
         "coverage": coverage_by_kind(grid),
         "inequalities": (
             f"`C² ≥ e^KL` held in {sum(a for a, _ in held)} of {len(held)} world and reward-model "
@@ -607,7 +609,7 @@ def run(size: Size) -> tuple[dict[str, str], Grid, dict[str, list[Trained]]]:
         "looseness": looseness_by_size(grid),
         "tight": timed("tight worlds", lambda: tight(size)),
     }
-    return tables, grid, {"rules": learned, "slow-rules": slow, "known-rules": known}
+    return tables, grid, {"rules": hard, "easy-rules": easy, "known-rules": known}
 
 
 def main() -> int:

@@ -41,8 +41,9 @@ class Recipe:
     """β, reward units per nat."""
     normalise: bool
     """GRPO: rewards divided by their group's standard deviation; else RLOO."""
-    learning_rates: tuple[units.Number, ...] = (0.06, 0.25, 1.0)
-    """Of Adam, falling linearly to 0; each is tried."""
+    learning_rates: tuple[units.Number, ...] = (0.006, 0.025, 0.1)
+    """Of Adam, falling linearly to 0; each is tried. Larger ones train these small policies in a
+    handful of steps, which no language model does (docs/validation.md shows what that changes)."""
     step: units.Positive = 256
     """Rollouts, or prompts, of an optimiser step."""
     step_unit: StepUnit = "rollouts"
