@@ -98,3 +98,15 @@ def test_the_picture_of_a_plan_is_current() -> None:
 def test_the_changelog_keeps_a_changelog() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert "## [Unreleased]" in text or "## [0.1.0]" in text
+
+
+def test_the_commands_of_the_page_on_not_knowing_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    page = (ROOT / "docs" / "uncertainty.md").read_text(encoding="utf-8")
+    commands = [shlex.split(block.replace("\\\n", " ")) for block in blocks(page, "sh")]
+    assert len(commands) >= 2
+    for command in commands:
+        assert command[0] == "rlhf-budget"
+        assert run(command[1:]) == 0, capsys.readouterr().err

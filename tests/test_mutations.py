@@ -18,6 +18,7 @@ boxes kept where they should be dropped                 test_solver.test_it_find
 the certificate of the incumbent alone                  test_solver.test_an_expensive_search_…
 float label counts trusted where they are flat          test_money.test_prices_a_hair_off_…
 chords taken from above                                 test_penalty.test_it_brackets_the_penalty
+the risk split into a risk of each part                 test_robust.test_the_risk_is_never_split
 ======================================================  ==========================================
 """
 
@@ -34,11 +35,12 @@ import test_bound
 import test_money
 import test_optimum
 import test_penalty
+import test_robust
 import test_solver
 
 from rlhf_budget.bound import inequalities, penalty
 from rlhf_budget.bound import terms as bound
-from rlhf_budget.optimum import money
+from rlhf_budget.optimum import money, robust
 from rlhf_budget.optimum import search as solver
 
 if TYPE_CHECKING:
@@ -149,7 +151,7 @@ MUTANTS: dict[str, tuple[Any, str, tuple[str, str], Callable[[], None]]] = {
     ),
     "falling part at the near corner": (
         solver,
-        "minimise",
+        "_below",
         (
             "problem.fall(group, boxes.row_high, boxes.high)",
             "problem.fall(group, boxes.row_low, boxes.low)",
@@ -158,7 +160,7 @@ MUTANTS: dict[str, tuple[Any, str, tuple[str, str], Callable[[], None]]] = {
     ),
     "rising part at the far corner": (
         solver,
-        "minimise",
+        "_below",
         (
             "problem.rise(group, boxes.row_low, boxes.low)",
             "problem.rise(group, boxes.row_high, boxes.high)",
@@ -179,7 +181,7 @@ MUTANTS: dict[str, tuple[Any, str, tuple[str, str], Callable[[], None]]] = {
     ),
     "float counts trusted": (
         solver,
-        "minimise",
+        "_below",
         ("problem.rise_above(", "problem.rise("),
         hair_off,
     ),
@@ -188,6 +190,15 @@ MUTANTS: dict[str, tuple[Any, str, tuple[str, str], Callable[[], None]]] = {
         "lower",
         ("np.interp(s, self.slopes, self.values)", "1.01 * self.upper(s)"),
         bracket,
+    ),
+    "split risk": (
+        robust.RobustProblem,
+        "_lines",
+        (
+            "+ shift -",
+            "+ (lambda v: (self.risk.weights(v) * v).sum(axis=0))(np.asarray(shift)) -",
+        ),
+        test_robust.test_the_risk_is_never_split,
     ),
 }
 

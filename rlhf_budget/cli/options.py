@@ -87,6 +87,23 @@ TargetBound = Annotated[
         callback=_positive, metavar="X", help="Find the least budget that brings the bound to X."
     ),
 ]
+Robust = Annotated[
+    str | None,
+    typer.Option(
+        metavar="mean|cvar:LEVEL|regret",
+        help="Find one plan for all that the ranges allow: by the mean bound, by the mean of the "
+        "worst, or by the largest regret.",
+    ),
+]
+Draws = Annotated[
+    int, typer.Option(min=1, help="Draws of the constants with --robust, a power of two.")
+]
+Affordable = Annotated[
+    float,
+    typer.Option(
+        min=0.0, max=1.0, help="Share of the draws in which a robust plan has to fit the budget."
+    ),
+]
 Explain = Annotated[
     bool, typer.Option("--explain", help="Print reasons, terms, sensitivities and the proof too.")
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import typer
+
 from rlhf_budget.report.formats import TABLE, Answer, format_of, text_of
 
 __all__ = ["Answer", "deliver", "notice", "send"]
@@ -11,7 +13,10 @@ __all__ = ["Answer", "deliver", "notice", "send"]
 
 def send(answer: Answer, format_: str | None, output: str | None, *, quiet: bool) -> None:
     """Print an answer, or write it to a file whole or not at all."""
-    chosen = format_ or format_of(output)
+    try:
+        chosen = format_ or format_of(output)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--output") from None
     if chosen == TABLE and output in {None, "-"}:
         from rlhf_budget.report.terminal import show
 

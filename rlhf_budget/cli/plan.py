@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
+from rlhf_budget.cli import options
 from rlhf_budget.cli.output import Answer, notice, send
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ def plan(
             metavar="PROOF.json[.gz]", help="Write a proof that the command verify can check."
         ),
     ] = None,
+    robust: options.Robust = None,
+    draws: options.Draws = 256,
+    affordable: options.Affordable = 0.95,
+    seed: options.Seed = 0,
     tolerance: options.Tolerance = 1e-6,
     format_: options.FormatOption = None,
     output: options.Output = None,
@@ -34,17 +38,29 @@ def plan(
 ) -> None:
     """Find the best allocation within the budget, and prove it.
 
-    With --target-bound, find the least budget that reaches a bound instead.
+    With --target-bound, find the least budget that reaches a bound instead. With --robust, find one
+    plan for all that the scenario's ranges allow.
     """
     if proof is not None and target_bound is not None:
         raise typer.BadParameter("--proof goes with a budget: not with --target-bound, as yet.")
+    if robust is not None and (proof is not None or target_bound is not None):
+        raise typer.BadParameter(
+            "--robust goes with a budget alone: not with --target-bound, --proof."
+        )
     from rlhf_budget.planning import planner
     from rlhf_budget.scenario import load_scenario
 
     loaded = load_scenario(
         file, scenario=scenario, set_values=set_ or (), budget_required=target_bound is None
     )
-    found = planner.plan(loaded, tolerance=tolerance, target_bound=target_bound)
+    if robust is None:
+        found = planner.plan(loaded, tolerance=tolerance, target_bound=target_bound)
+    else:
+        from rlhf_budget.planning.uncertainty import Robustness, parse_risk
+
+        risk, level = options.parsed(parse_risk, robust, "--robust")
+        asked = Robustness(risk, level, draws, affordable, seed)
+        found = planner.plan_robustly(loaded, asked, tolerance=tolerance)
     if proof is not None:
         from rlhf_budget.optimum.proof.certificate import prove
         from rlhf_budget.optimum.proof.files import packed

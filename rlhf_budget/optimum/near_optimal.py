@@ -224,11 +224,12 @@ class _Hull:
             return found
         sides = np.where(single, self._sides(found), -np.inf)
         order = np.argsort(-sides, axis=1)[:, :SETTLED_AT_ONCE]
-        tried = np.unique(order[np.take_along_axis(sides, order, axis=1) > 0.0])
-        for at in tried:
+        tried = np.zeros(single.size, dtype=bool)
+        tried[order[np.take_along_axis(sides, order, axis=1) > 0.0]] = True
+        for at in np.flatnonzero(tried):
             row, n = int(found.boxes.row_low[at]), int(found.boxes.low[at])
             self.include(n, self._case.rollouts[row])
-        return found.select(np.setdiff1d(np.arange(single.size), tried))
+        return found.select(np.flatnonzero(~tried))
 
     @staticmethod
     def _labels_needed(problem: BudgetProblem, sampling: Floats, threshold: float) -> Floats:

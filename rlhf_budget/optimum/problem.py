@@ -52,7 +52,8 @@ class MonotoneSum:
     def _rollouts(self, group: Integers, row: Integers) -> Floats:
         return self._of_row(self.arrays.rollouts, group, row)
 
-    def _shape(self, group: Integers, row: Integers, x: Integers) -> tuple[Floats, Floats]:
+    def shape(self, group: Integers, row: Integers, x: Integers) -> tuple[Floats, Floats]:
+        """``S₀`` and ``S₁`` of groups at points."""
         constants = formulas.take(self.arrays.constants, self._pick(group))
         n = x.astype(np.float64)
         share = self._of_row(self.arrays.shares, group, row)
@@ -76,7 +77,7 @@ class MonotoneSum:
 
     def sampling(self, group: Integers, row: Integers, x: Integers, side: str) -> Floats:
         """``G(n, K)`` from below (``lower``) or above (``upper``)."""
-        s0, s1 = self._shape(group, row, x)
+        s0, s1 = self.shape(group, row, x)
         constants, pick = self.arrays.constants, self._pick(group)
         R = formulas.taken(constants.reward_range, pick)
         β = formulas.taken(constants.kl_coefficient, pick)
@@ -127,8 +128,8 @@ class MonotoneSum:
         if all(case.bound.tail is None for case in self.cases):
             return self
         ends = np.full((2, len(self.cases)), math.inf)
-        _, least = self._shape(boxes.group, boxes.row_high, boxes.high)
-        _, most = self._shape(boxes.group, boxes.row_low, boxes.low)
+        _, least = self.shape(boxes.group, boxes.row_high, boxes.high)
+        _, most = self.shape(boxes.group, boxes.row_low, boxes.low)
         np.minimum.at(ends[0], boxes.group, least)
         np.minimum.at(ends[1], boxes.group, -most)
         tables = list(self.tables)

@@ -10,7 +10,7 @@ Nothing here knows what the functions mean.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -80,17 +80,8 @@ class Boxes(NamedTuple):
         return Boxes(*(field[mask] for field in self))
 
 
-class MonotoneProblem(Protocol):
-    """What the search needs to know."""
-
-    def fall(self, group: Integers, row: Integers, x: Integers) -> Floats:
-        """The decreasing part, or anything below it that decreases too."""
-
-    def rise(self, group: Integers, row: Integers, x: Integers) -> Floats:
-        """The increasing part, or anything below it that increases too."""
-
-    def rise_above(self, group: Integers, row: Integers, x: Integers) -> Floats:
-        """The increasing part, or anything above it: where it meets ``rise``, both are flat."""
+class Problem(Protocol):
+    """What the search needs to know of any problem, beside the bounds of boxes."""
 
     def attainable(self, group: Integers, row: Integers, x: Integers) -> Floats:
         """The sum at a point, or a little above it: what ``exact`` will surely attain."""
@@ -105,6 +96,27 @@ class MonotoneProblem(Protocol):
         """Return the same problem, sharper on these boxes where that is worth it."""
 
 
+@runtime_checkable
+class JointProblem(Problem, Protocol):
+    """A problem whose two monotone parts cannot be bounded each alone."""
+
+    def below(self, boxes: Boxes) -> tuple[Floats, NDArray[np.bool_]]:
+        """Lower bounds of boxes, and where the increasing part is flat in x."""
+
+
+class MonotoneProblem(Problem, Protocol):
+    """A sum of two monotone parts."""
+
+    def fall(self, group: Integers, row: Integers, x: Integers) -> Floats:
+        """The decreasing part, or anything below it that decreases too."""
+
+    def rise(self, group: Integers, row: Integers, x: Integers) -> Floats:
+        """The increasing part, or anything below it that increases too."""
+
+    def rise_above(self, group: Integers, row: Integers, x: Integers) -> Floats:
+        """The increasing part, or anything above it: where it meets ``rise``, both are flat."""
+
+
 class Search(NamedTuple):
     """Outcome of a search for one group."""
 
@@ -117,7 +129,7 @@ class Search(NamedTuple):
 
 
 def minimise(
-    problem: MonotoneProblem,
+    problem: MonotoneProblem | JointProblem,
     boxes: Boxes,
     groups: int,
     *,
@@ -155,13 +167,11 @@ def minimise(
     while boxes.group.size:
         problem = incumbents.problem = problem.focused(boxes)
         group, single = boxes.group, boxes.row_low == boxes.row_high
-        rise = problem.rise(group, boxes.row_low, boxes.low)
-        corner_rise = problem.rise_above(group, boxes.row_low, boxes.high)
-        lower = problem.fall(group, boxes.row_high, boxes.high) + rise
+        lower, flat = _below(problem, boxes)
         promise = problem.attainable(group, boxes.row_low, boxes.high)
         incumbents.evaluations += 2 * np.bincount(group, minlength=groups)
         incumbents.improve(boxes, promise)
-        settled = single & ((rise == corner_rise) | (boxes.low == boxes.high))
+        settled = single & (flat | (boxes.low == boxes.high))
         whole, boxes = boxes, boxes._replace(low=np.where(settled, boxes.high, boxes.low))
         lower[settled] = incumbents.settle(boxes.select(settled), lower[settled])
         keep = lower < incumbents.value[group] * (1.0 - FINEST_GAP)
@@ -182,10 +192,21 @@ def minimise(
     )
 
 
+def _below(
+    problem: MonotoneProblem | JointProblem, boxes: Boxes
+) -> tuple[Floats, NDArray[np.bool_]]:
+    if isinstance(problem, JointProblem):
+        return problem.below(boxes)
+    group = boxes.group
+    rise = problem.rise(group, boxes.row_low, boxes.low)
+    corner_rise = problem.rise_above(group, boxes.row_low, boxes.high)
+    return problem.fall(group, boxes.row_high, boxes.high) + rise, rise == corner_rise
+
+
 class _Incumbents:
     """The best candidate of each group so far."""
 
-    def __init__(self, problem: MonotoneProblem, groups: int) -> None:
+    def __init__(self, problem: Problem, groups: int) -> None:
         self.problem = problem
         self.best = [WORST] * groups
         self.value = np.full(groups, math.inf)
@@ -242,7 +263,7 @@ def refine(boxes: Boxes) -> Boxes:
     return _join(split(boxes.select(wide), *_ROW_PARTS), split(boxes.select(~wide), 1, parts))
 
 
-def first_boxes(problem: MonotoneProblem, boxes: Boxes) -> Boxes:
+def first_boxes(problem: Problem, boxes: Boxes) -> Boxes:
     """Cut the whole into the boxes that a search starts from."""
     return within_reach(problem, split(within_reach(problem, boxes), *_FIRST_PARTS))
 
@@ -273,7 +294,7 @@ def _edges(low: Integers, high: Integers, parts: int) -> Integers:
     return np.minimum(np.maximum(edges, low), high + 1)
 
 
-def within_reach(problem: MonotoneProblem, boxes: Boxes) -> Boxes:
+def within_reach(problem: Problem, boxes: Boxes) -> Boxes:
     """Cut boxes at what their first row can reach; drop those beyond it."""
     high = np.minimum(boxes.high, problem.reach(boxes.group, boxes.row_low))
     return boxes._replace(high=high).select(boxes.low <= high)

@@ -92,7 +92,8 @@ def advise(plan: Plan) -> Advice:
     plan
         A plan within a budget or for a target.
     """
-    guesses = _wrong_guesses(plan) if plan.target is None else ()
+    within_budget = plan.target is None and plan.robust is None
+    guesses = _wrong_guesses(plan) if within_budget else ()
     moving = [guess for guess in guesses if guess.moves and guess.plan_excess > AS_GOOD]
     return Advice(
         cheaper=_cheaper(plan),

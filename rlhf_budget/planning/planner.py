@@ -24,12 +24,14 @@ from rlhf_budget.planning.insight import (
 )
 from rlhf_budget.planning.marginal import marginal, sensitivity
 from rlhf_budget.planning.notices import notices
-from rlhf_budget.planning.questions import plan_variants
+from rlhf_budget.planning.questions import answers, plan_variants
 from rlhf_budget.planning.results import Plan
+from rlhf_budget.planning.uncertainty import optimise_robustly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rlhf_budget.planning.uncertainty import Robustness
     from rlhf_budget.scenario.models import Scenario
 
 
@@ -128,6 +130,56 @@ def plan_of_proof(scenario: Scenario, file: str, *, tolerance: float = TOLERANCE
         target=None,
     )
     return _evaluated(optimum)
+
+
+def plan_robustly(scenario: Scenario, asked: Robustness, *, tolerance: float = TOLERANCE) -> Plan:
+    """Find the one allocation that is best, by a risk, for all that the scenario's ranges allow.
+
+    What another search would tell of its surroundings is left empty, as it would be that of the
+    plan for the middle of every range.
+
+    Parameters
+    ----------
+    scenario
+        Constants, of which some are ranges or unknown, prices, limits and budget.
+    asked
+        Which risk, over how many draws.
+    tolerance
+        Relative gap at which the answer counts as proved.
+
+    Returns
+    -------
+    Plan
+        The robust allocation; ``bound`` and ``cost`` are those at the middle of every range, the
+        certificate is that of the risk.
+
+    Raises
+    ------
+    ScenarioError
+        Where the scenario has no budget, or a number of draws is no power of two.
+    InfeasibleError
+        Where nothing within the limits fits the budget in enough of the draws.
+    """
+    if scenario.budget is None:
+        raise _missing_budget()
+    middle = optimise(scenario, tolerance=tolerance)
+    found = optimise_robustly(middle, asked, tolerance=tolerance)
+    a, robust, case = found.allocation, found.robust, middle.case
+    optimum = replace(
+        middle,
+        status="optimal" if robust.proved else "not_proved",
+        allocation=a,
+        bound=case.bound.at(a),
+        cost=case.prices.cost(a.prompts, a.rollouts_per_prompt, a.labels),
+        certificate=Certificate(
+            robust.lower_bound, robust.relative_gap, robust.proved, found.evaluations
+        ),
+    )
+    ends = answers((assumed(middle),), tolerance)[0]
+    whole = _evaluated(optimum)
+    # Nothing was assumed to be at its middle.
+    warnings = tuple(each for each in whole.warnings if each.code != "assumed-constants")
+    return replace(whole, robust=robust, assumed=ends, warnings=warnings)
 
 
 def _require_finite(target_bound: float) -> None:

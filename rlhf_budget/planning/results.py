@@ -175,6 +175,73 @@ class CurrentPlan(Record):
 
 
 @dataclass(frozen=True)
+class Distribution(Record):
+    """How the bound of one allocation varies over the draws of the constants."""
+
+    p5: units.BoundTerm
+    """5 % of the draws give less."""
+    p50: units.BoundTerm
+    """Half of the draws give less."""
+    p95: units.BoundTerm
+    """95 % of the draws give less."""
+    mean: units.BoundTerm
+    """Mean over the draws."""
+
+
+@dataclass(frozen=True)
+class AtMiddle(Record):
+    """The plan for the middle of every range, judged by the same risk on the same draws."""
+
+    allocation: Allocation
+    """What is best where every constant is at its middle."""
+    value: units.Reward
+    """Its risk."""
+    distribution: Distribution
+    """Its bound over the draws."""
+
+
+@dataclass(frozen=True)
+class FreshDraws(Record):
+    """The risk of the robust plan on draws that it was not made for."""
+
+    value: units.Reward
+    """Mean over independent sets of draws."""
+    standard_error: units.BoundTerm
+    """Standard error of that, reward units."""
+
+
+@dataclass(frozen=True)
+class Robust(Record):
+    """One allocation for all that the ranges allow."""
+
+    risk: Literal["mean", "cvar", "regret"]
+    """What is minimised over the draws' bounds: their mean, the mean of the worst, or the largest
+    excess over what is best for each draw."""
+    level: units.Share | None
+    """Share of the draws that are better than the worst that count; None but for ``cvar``."""
+    draws: units.Positive
+    """Draws of the constants."""
+    seed: units.Seed
+    """Seed of the draws."""
+    affordable: units.Share
+    """Share of the draws in which the plan fits the budget."""
+    value: units.Reward
+    """Risk of the plan."""
+    lower_bound: units.Reward
+    """No allocation has a smaller risk on these draws."""
+    relative_gap: units.Gap
+    """``(value − lower_bound)`` as a fraction of the bounds that the risk is made of."""
+    proved: bool
+    """True where the gap is within the tolerance."""
+    at_middle: AtMiddle
+    """The plan that takes the middle of every range, beside it."""
+    distribution: Distribution
+    """The plan's bound over the draws."""
+    fresh_draws: FreshDraws
+    """The plan judged on other draws."""
+
+
+@dataclass(frozen=True)
 class Plan(Result):
     """The certified best allocation of a scenario and what a person needs to act on it."""
 
@@ -229,6 +296,8 @@ class Plan(Result):
     """Set where the plan looks for the least budget."""
     warnings: tuple[Notice, ...] = field(metadata=NOT_IN_JSON)
     """What is doubtful, each with what to do."""
+    robust: Robust | None = None
+    """Set where one plan was asked for, for all that the ranges allow."""
 
     @property
     def guesses(self) -> tuple[str, ...]:

@@ -60,7 +60,10 @@ def comparison_document(comparison: Comparison) -> Document:
         listing([column.name for column in comparison.columns]),
         _verdict(comparison),
         Section("What each buys", (_numbers(comparison, _DECISIONS),)),
-        Section("Bound, reward units", (_numbers(comparison, _TERMS, "bound.total"), legend)),
+        Section(
+            "Bound, reward units",
+            (_numbers(comparison, _TERMS, "bound.total"), _shares(comparison), legend),
+        ),
         Section(f"Money, {comparison.currency}", (_money(comparison),)),
         Section("More money, limits and warnings", (_around(comparison),)),
         Section(f"Differences from {comparison.baseline}", _differences(comparison)),
@@ -68,6 +71,25 @@ def comparison_document(comparison: Comparison) -> Document:
         Section("Infeasible", reasons),
         warned(comparison.warnings),
     )
+
+
+def _shares(comparison: Comparison) -> Paragraph:
+    """The bounds as shares of the reward range, and what makes columns hard to compare."""
+    plans = [(column.name, column.plan) for column in comparison.columns if column.plan]
+    ranges = {plan.scenario.objective.reward_range for _, plan in plans}
+    budgets = {plan.scenario.budget for _, plan in plans}
+    shares = listing(
+        [
+            f"{percent(plan.bound.total / plan.scenario.objective.reward_range)} ({name})"
+            for name, plan in plans
+        ]
+    )
+    text = f"As shares of the reward range: {shares}."
+    if len(ranges) > 1:
+        text += " The reward ranges differ, so compare these shares rather than the bounds."
+    if len(budgets) > 1:
+        text += " The budgets differ: a lower bound may only be dearer."
+    return Paragraph(text, "warning" if len(ranges) > 1 or len(budgets) > 1 else "note")
 
 
 def _verdict(comparison: Comparison) -> Paragraph:

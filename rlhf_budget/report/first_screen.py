@@ -13,6 +13,7 @@ from rlhf_budget.planning.advice import AS_GOOD
 from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
 from rlhf_budget.report.numbers import integer, money, percent, significant
 from rlhf_budget.report.plan_words import CLEARLY_BELOW, group_words, guarantee_words
+from rlhf_budget.report.robust_words import risk_name, robust_section
 from rlhf_budget.report.words import amount, buys_labels, count, listing
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def first_screen(plan: Plan, advice: Advice, *, elsewhere: str = "--explain") ->
     proved = plan.status == "optimal"
     headline = f"{'' if proved else 'Not proved to be the best: '}{_headline(plan)}"
     sections = (
-        Section("Allocation", (_allocation(plan), *_clipping(plan))),
+        robust_section(plan)
+        if plan.robust
+        else Section("Allocation", (_allocation(plan), *_clipping(plan))),
         Section("What it is worth", tuple(_worth(plan, advice, elsewhere))),
     )
     return Document(plan.scenario.name, Paragraph(headline, "text" if proved else "bad"), sections)
@@ -70,6 +73,10 @@ def _headline(plan: Plan) -> str:
             f"{least} is the least for a bound of {significant(plan.target.bound)}: {_buy(plan)}."
         )
     budget = plan.cost.budget or plan.cost.total
+    if plan.robust is not None:
+        return (
+            f"Best use of {amount(budget, currency)} by the {risk_name(plan.robust)}: {_buy(plan)}."
+        )
     text = f"Best use of {amount(budget, currency)}: {_buy(plan)}."
     if near is not None and near.least_cost <= CLEARLY_BELOW * budget:
         share = f"{100 * near.within:g} %"
@@ -137,7 +144,8 @@ def _clipping(plan: Plan) -> tuple[Paragraph, ...]:
 def _worth(plan: Plan, advice: Advice, elsewhere: str) -> Iterator[Paragraph]:
     now = _against_current(plan, advice)
     if now:
-        yield Paragraph(now, label="Against current")
+        where = ", at the middle" if plan.robust else ""
+        yield Paragraph(now, label=f"Against current{where}")
     if advice.buy_nothing is not None and not now:
         nothing = advice.buy_nothing
         cost = amount(nothing.cost, plan.scenario.currency)

@@ -39,9 +39,21 @@ class Answer:
 
 
 def format_of(file: str | None) -> str:
-    """Return the format that a file's suffix means; a table where it means none."""
+    """Return the format that a file's suffix means; a table for none, and for ``.txt``.
+
+    Raises
+    ------
+    ValueError
+        Where the suffix means something that no format is.
+    """
     suffix = Path(file or "").suffix.lower()
-    return next((name for name, (_, _, *ends) in FORMATS.items() if suffix in ends), TABLE)
+    known = {end: name for name, (_, _, *ends) in FORMATS.items() for end in ends}
+    if suffix in known:
+        return known[suffix]
+    if suffix not in {"", ".txt"}:
+        ends = ", ".join(known)
+        raise ValueError(f"what to write to {file}? Give --format, or one of {ends} or .txt.")
+    return TABLE
 
 
 def text_of(answer: Answer, name: str) -> str:

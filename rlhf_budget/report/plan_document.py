@@ -15,6 +15,7 @@ from rlhf_budget.report.plan_words import (
     reasons,
     verdict,
 )
+from rlhf_budget.report.robust_words import robust_section
 from rlhf_budget.report.words import (
     INEQUALITIES,
     buys_labels,
@@ -38,6 +39,7 @@ LEAST_ELASTICITY = 0.01
 def plan_document(plan: Plan) -> Document:
     """Arrange a plan for reading."""
     sections = (
+        robust_section(plan),
         _allocation(plan),
         _bound(plan),
         money_section(plan),
@@ -246,10 +248,15 @@ def _ends(plan: Plan, entry: AssumedConstant) -> list[Row]:
         return Row((name, value, *decided), emphasis=used)
 
     return [
-        row(f"{entry.constant} ({entry.kind})", entry.value, plan.allocation, used=True),
+        row(f"{entry.constant} ({entry.kind})", entry.value, _at_middle(plan), used=True),
         row("  at its low end", entry.low, entry.allocation_at_low, used=False),
         row("  at its high end", entry.high, entry.allocation_at_high, used=False),
     ]
+
+
+def _at_middle(plan: Plan) -> Allocation:
+    """What is best with every constant at its middle: of a robust plan, not its own allocation."""
+    return plan.robust.at_middle.allocation if plan.robust else plan.allocation
 
 
 def _stability(plan: Plan) -> str:
@@ -266,7 +273,7 @@ def _moves(plan: Plan, entry: AssumedConstant) -> bool:
         if end is None:
             return True
         for name in ("prompts", "rollouts_per_prompt", "labels"):
-            used, there = getattr(plan.allocation, name), getattr(end, name)
+            used, there = getattr(_at_middle(plan), name), getattr(end, name)
             if abs(there - used) > 0.1 * max(used, 1):
                 return True
     return False

@@ -144,11 +144,12 @@ def _rounded_up(value: float) -> str:
 
 def reasons(plan: Plan) -> tuple[Paragraph, ...]:
     """Three reasons: what dominates, why so many rollouts per prompt, and what binds."""
-    return (
+    found = (
         Paragraph(_dominance(plan), label="Largest term"),
         Paragraph(_rollouts(plan), label="Rollouts per prompt"),
-        Paragraph(_binding(plan), label="What binds"),
     )
+    # Which limits bind is known of plans for one value of each constant only.
+    return found if plan.robust else (*found, Paragraph(_binding(plan), label="What binds"))
 
 
 def _dominance(plan: Plan) -> str:
@@ -322,8 +323,9 @@ def proof(plan: Plan) -> str:
     """What the certificate says."""
     looked = f"({integer(plan.certificate.evaluations)} points and boxes examined)"
     gap = plan.certificate.relative_gap if plan.target is None else plan.target.relative_gap
+    shared = ", judged by this risk on these draws," if plan.robust else ""
     what = (
-        "no allocation within the budget and the limits is better"
+        f"no allocation within the budget and the limits{shared} is better"
         if plan.target is None
         else "no allocation within the limits that reaches this bound costs less"
     )

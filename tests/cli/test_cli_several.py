@@ -267,3 +267,21 @@ def test_guesses_are_limited(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(guessed))
     assert run("check", "a.yaml", "--max-guesses", "1")[0] == 0
     assert run("check", "a.yaml", "--max-guesses", "0")[0] == 1
+
+
+def test_an_unknown_suffix_is_refused(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("plan", "scenario.yaml", "-o", "page.html")
+    assert code == 2
+    assert "--format" in err
+    assert not (tmp_path / "page.html").exists()
+    assert run("plan", "scenario.yaml", "-o", "page.html", "-f", "markdown")[0] == 0
+
+
+def test_compare_warns_of_other_budgets_and_ranges(run: Run, tmp_path: Path) -> None:
+    objective = {"kl_coefficient": 0.05, "reward_range": 2.0}
+    other = scenario_mapping(budget=90000.0, objective=objective)
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(other))
+    out = " ".join(run("compare", "scenario.yaml", "other.yaml").out.split())
+    assert "The reward ranges differ" in out
+    assert "The budgets differ" in out
+    assert "differ" not in run("compare", "scenario.yaml").out.partition("Money")[0]

@@ -72,6 +72,7 @@ KEYS: dict[str, set[str] | None] = {
     "assumed": ASSUMED | {"allocation_at_low", "allocation_at_high"},
     "current": {"allocation", "bound", "cost", "excess", "excess_relative", "violations"},
     "target": {"bound", "least_cost", "least_cost_lower_bound", "relative_gap"},
+    "robust": None,
     "warnings": {"code", "message"},
 }
 RICH: dict[str, Any] = {

@@ -1,0 +1,120 @@
+"""What a scenario does not know, as laws, and draws from them (docs/theory.md, not knowing)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from rlhf_budget.scenario.keys import KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from rlhf_budget.scenario.assumptions import Assumption
+    from rlhf_budget.scenario.models import Scenario
+
+    Floats = NDArray[np.float64]
+
+WIDTH = 3.92
+"""Standard deviations between the ends of a central 95 % range."""
+
+
+class Law(NamedTuple):
+    """The law of one constant: normal, of its logarithm where both ends are positive."""
+
+    constant: str
+    """Key path."""
+    logarithmic: bool
+    """Whether it is the logarithm that is normal."""
+    centre: float
+    """Median, of the logarithm where that is normal."""
+    spread: float
+    """Standard deviation of the same."""
+    least: float
+    """Least legal value."""
+    most: float
+    """Largest legal value."""
+    whole: bool
+    """Whether values are rounded to whole numbers."""
+
+    def at(self, shares: Floats) -> Floats:
+        """Quantiles: the value below which a share of the law lies.
+
+        Truncation to the legal values is by inversion, so that no draw is thrown away.
+        """
+        from scipy.special import ndtr, ndtri  # noqa: PLC0415 - SciPy is slow to import
+
+        if self.spread == 0.0:
+            centre = math.exp(self.centre) if self.logarithmic else self.centre
+            values = np.full(shares.shape, centre)
+        else:
+            with np.errstate(divide="ignore"):
+                ends = np.array([self.least, self.most])
+                ends = np.log(np.maximum(ends, 0.0)) if self.logarithmic else ends
+            below, upto = ndtr((ends - self.centre) / self.spread)
+            values = self.centre + self.spread * ndtri(below + shares * (upto - below))
+            values = np.exp(values) if self.logarithmic else values
+        values = np.rint(values) if self.whole else values
+        legal: Floats = np.clip(values, self.least, self.most)
+        return legal
+
+
+def law_of(assumption: Assumption) -> Law:
+    """The law that a range, or ``unknown``, stands for: the range is a central 95 %."""
+    key, low, high = KEYS[assumption.constant], assumption.low, assumption.high
+    least = -math.inf if key.at_least is None else key.at_least
+    most = math.inf if key.at_most is None else key.at_most
+    least = least if key.above is None else math.nextafter(key.above, math.inf)
+    most = most if key.below is None else math.nextafter(key.below, -math.inf)
+    logarithmic = low > 0.0
+    low, high = (math.log(low), math.log(high)) if logarithmic else (low, high)
+    return Law(
+        constant=assumption.constant,
+        logarithmic=logarithmic,
+        centre=0.5 * (low + high),
+        spread=(high - low) / WIDTH,
+        least=least,
+        most=most,
+        whole=key.kind == "whole",
+    )
+
+
+def laws_of(scenario: Scenario) -> tuple[Law, ...]:
+    """The laws of all constants that the scenario does not know; they are independent."""
+    return tuple(
+        law_of(assumption) for assumption in scenario.assumed if assumption.low < assumption.high
+    )
+
+
+def shares(laws: Sequence[Law], draws: int, seed: int) -> Floats:
+    """A scrambled Sobol sequence of quantiles in (0, 1), shape (draws, laws)."""
+    from scipy.stats import qmc  # noqa: PLC0415 - SciPy is slow to import
+
+    sequence = qmc.Sobol(len(laws), scramble=True, rng=np.random.default_rng(seed))
+    found = sequence.random_base2(draws.bit_length() - 1)
+    tiny = 0.5**54
+    return np.clip(np.asarray(found, dtype=np.float64), tiny, 1.0 - 2.0 * tiny)
+
+
+def scenarios_of(scenario: Scenario, laws: Sequence[Law], at: Floats) -> tuple[Scenario, ...]:
+    """The scenario with the quantiles of each row set, in place of what it does not know.
+
+    Raises
+    ------
+    ScenarioError
+        Where values that are each legal are not so together.
+    """
+    columns = [law.at(at[:, index]) for index, law in enumerate(laws)]
+    return tuple(
+        scenario.with_values(
+            {
+                law.constant: int(value) if law.whole else float(value)
+                for law, value in zip(laws, row, strict=True)
+            }
+        )
+        for row in zip(*columns, strict=True)
+    )

@@ -1,0 +1,228 @@
+"""One plan for all that the ranges of a scenario allow (docs/theory.md, not knowing)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError
+from rlhf_budget.optimum.case import prepare
+from rlhf_budget.optimum.certified import Optimum, optimise_many
+from rlhf_budget.optimum.robust import Risk, minimise_risk, robust_problem
+from rlhf_budget.optimum.search import BESIDE_EFFORT
+from rlhf_budget.planning.draws import laws_of, scenarios_of, shares
+from rlhf_budget.planning.results import AtMiddle, Distribution, FreshDraws, Robust
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from rlhf_budget.bound.results import Allocation
+    from rlhf_budget.optimum.case import Case
+    from rlhf_budget.scenario.models import Scenario
+
+    Floats = NDArray[np.float64]
+
+SCRAMBLINGS = 4
+"""Independent repetitions of the draws from which a standard error is taken."""
+MOST_DRAWS = 2**14
+_LEVELS = "mean, regret, or cvar:LEVEL with a level from 0 to below 1, such as cvar:0.9"
+
+
+class Robustness(NamedTuple):
+    """What a robust plan is asked for."""
+
+    risk: Literal["mean", "cvar", "regret"] = "mean"
+    """Of the draws' bounds: their mean, the mean of the worst, or the largest excess over what is
+    best for each draw."""
+    level: float | None = None
+    """For ``cvar``: the share of draws that are better than the worst that count."""
+    draws: int = 256
+    """Number of draws, a power of two."""
+    affordable: float = 0.95
+    """Share of the draws in which the plan has to fit the budget."""
+    seed: int = 0
+    """Seed of the draws."""
+
+
+def parse_risk(text: str) -> tuple[Literal["mean", "cvar", "regret"], float | None]:
+    """Read ``mean``, ``regret`` or ``cvar:LEVEL``.
+
+    Raises
+    ------
+    ValueError
+        Where it is none of them.
+    """
+    if text == "mean":
+        return "mean", None
+    if text == "regret":
+        return "regret", None
+    name, _, level = text.partition(":")
+    try:
+        value = float(level)
+    except ValueError:
+        value = math.nan
+    if name != "cvar" or not 0.0 <= value < 1.0:
+        raise ValueError(f"{text!r} is not {_LEVELS}")
+    return "cvar", value
+
+
+class RobustOptimum(NamedTuple):
+    """A robust allocation and what is said of it."""
+
+    allocation: Allocation
+    """The shared decision."""
+    evaluations: int
+    """Points and boxes at which the risk was evaluated."""
+    robust: Robust
+    """What its risk is worth."""
+
+
+def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) -> RobustOptimum:
+    """Find the one allocation that is best for all the draws together.
+
+    Parameters
+    ----------
+    optimum
+        The plan at the middle of the ranges, for comparison.
+    asked
+        Which risk, over how many draws.
+    tolerance
+        Relative gap at which the risk counts as proved.
+
+    Raises
+    ------
+    ScenarioError
+        Where the number of draws is no power of two, or a draw is not legal.
+    InfeasibleError
+        Where nothing fits the budget in enough of the draws.
+    """
+    _require_power_of_two(asked.draws)
+    scenario = optimum.scenario
+    cases = draw_cases(scenario, asked.draws, asked.seed)
+    offsets = _offsets(cases, asked)
+    risk = risk_of(asked, offsets)
+    # Offsets as large as the bounds leave a difference whose relative gap means nothing.
+    size = float(offsets.max())
+    problem = robust_problem(
+        cases, risk._replace(offsets=offsets - size), must_afford(asked, len(cases))
+    )
+    outcome = minimise_risk(problem, tolerance=tolerance)
+    if outcome is None:
+        raise _unaffordable(cases, asked)
+    bounds = bounds_of(cases, outcome.allocation)
+    value = risk.of(bounds)
+    lower = min(outcome.lower_bound - size, value)
+    gap = (value - lower) / (value + size) if value + size > 0 else 0.0
+    middle = bounds_of(cases, optimum.allocation)
+    robust = Robust(
+        risk=asked.risk,
+        level=asked.level,
+        draws=asked.draws,
+        seed=asked.seed,
+        affordable=asked.affordable,
+        value=value,
+        lower_bound=lower,
+        relative_gap=gap,
+        proved=gap <= tolerance,
+        at_middle=AtMiddle(optimum.allocation, risk.of(middle), distribution_of(middle)),
+        distribution=distribution_of(bounds),
+        fresh_draws=_fresh(scenario, outcome.allocation, asked),
+    )
+    return RobustOptimum(outcome.allocation, outcome.evaluations, robust)
+
+
+def draw_cases(scenario: Scenario, draws: int, seed: int) -> list[Case]:
+    """Prepare the scenario under each draw; under one, where all its constants are known."""
+    laws = laws_of(scenario)
+    if not laws:
+        return [prepare(scenario)]
+    return [prepare(each) for each in scenarios_of(scenario, laws, shares(laws, draws, seed))]
+
+
+def bounds_of(cases: Sequence[Case], allocation: Allocation) -> Floats:
+    """The bound of one allocation under each draw, shape (S,)."""
+    return np.array([case.bound.total(allocation) for case in cases])
+
+
+def risk_of(asked: Robustness, offsets: Floats) -> Risk:
+    """The mean of the worst share of the draws, less what is best for each where that is asked."""
+    share = {"mean": 1.0, "cvar": 1.0 - (asked.level or 0.0), "regret": 0.0}[asked.risk]
+    return Risk(share, offsets)
+
+
+def must_afford(asked: Robustness, draws: int) -> int:
+    """In how many draws the plan has to fit the budget: at least one."""
+    return max(1, math.ceil(asked.affordable * draws - 1e-9))
+
+
+def distribution_of(bounds: Floats) -> Distribution:
+    """Quantiles and mean of the draws' bounds."""
+    low, median, high = np.quantile(bounds, (0.05, 0.5, 0.95))
+    mean = math.fsum(bounds) / bounds.size
+    return Distribution(p5=float(low), p50=float(median), p95=float(high), mean=mean)
+
+
+def _offsets(cases: Sequence[Case], asked: Robustness) -> Floats:
+    """For regret, the bound that is best for each draw alone; else nothing."""
+    if asked.risk != "regret":
+        return np.zeros(len(cases))
+    found = optimise_many([case.scenario for case in cases], effort=BESIDE_EFFORT)
+    best = [each.bound.total for each in found if isinstance(each, Optimum)]
+    if len(best) < len(cases):
+        raise _unaffordable(cases, asked)
+    return np.array(best)
+
+
+def _fresh(scenario: Scenario, allocation: Allocation, asked: Robustness) -> FreshDraws:
+    """The same risk of an allocation on draws that it was not made for."""
+    each = max(1, asked.draws // SCRAMBLINGS)
+    values = []
+    for number in range(SCRAMBLINGS):
+        cases = draw_cases(scenario, each, _fresh_seed(asked.seed, number))
+        risk = risk_of(asked, _offsets(cases, asked))
+        values.append(risk.of(bounds_of(cases, allocation)))
+    mean, error = mean_and_error(values)
+    return FreshDraws(value=mean, standard_error=error)
+
+
+def _fresh_seed(seed: int, number: int) -> int:
+    """A seed that no plan's own draws have, unless it is asked for by its number."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0])
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean of independent repetitions, with its standard error."""
+    mean = math.fsum(values) / len(values)
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    return mean, math.sqrt(squares / (len(values) - 1) / len(values))
+
+
+def _require_power_of_two(draws: int) -> None:
+    if draws < SCRAMBLINGS or draws > MOST_DRAWS or draws.bit_count() != 1:
+        allowed = f"a power of two from {SCRAMBLINGS} to {MOST_DRAWS}"
+        raise ScenarioError((Problem("draws", str(draws), allowed),))
+
+
+def _unaffordable(cases: Sequence[Case], asked: Robustness) -> InfeasibleError:
+    """Nothing fits in enough of the draws: name the budget that would."""
+    needed = len(cases) if asked.risk == "regret" else must_afford(asked, len(cases))
+    least = sorted(_least_budget(case) for case in cases)[needed - 1]
+    scenario = cases[0].scenario
+    budget = scenario.budget or 0.0
+    share = needed / len(cases)
+    return InfeasibleError(
+        f"No allocation fits the budget of {budget:,.10g} {scenario.currency} in {share:.4g} of "
+        f"the draws: that takes {least:,.10g} {scenario.currency}.",
+        least_budget=least,
+        shortfall=least - budget,
+        limits=(),
+    )
+
+
+def _least_budget(case: Case) -> float:
+    fewest = case.prices.spend(case.prompts[0], min(case.allowed))
+    return case.prices.to_currency_above(fewest + case.prices.label * case.labels[0])

@@ -1,0 +1,67 @@
+"""One plan for all that the ranges allow, beside the plan for their middle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table
+from rlhf_budget.report.numbers import percent, significant
+from rlhf_budget.report.words import buys_labels, count
+
+if TYPE_CHECKING:
+    from rlhf_budget.planning.results import Plan, Robust
+    from rlhf_budget.report.document import Format
+
+WORTH_SAYING = 5e-4
+"""Relative differences of risks below this are not worth a robust plan."""
+
+
+def robust_section(plan: Plan) -> Section:
+    """Both plans under the same risk and the same draws; empty without a robust plan."""
+    robust = plan.robust
+    if robust is None:
+        return Section("", ())
+    columns = (Column(""), Column("robust plan"), Column("plan for the middle"))
+    middle = robust.at_middle
+    decisions: list[tuple[str, str, Format]] = [
+        ("prompts", "prompts", "integer"),
+        ("rollouts per prompt", "rollouts_per_prompt", "integer"),
+    ]
+    decisions += [("labels to buy", "labels", "integer")] if buys_labels(plan.scenario) else []
+    if plan.allocation.clip_threshold is not None:
+        decisions.append(("clip threshold, nats", "clip_threshold", "significant"))
+    rows = [
+        Row((title, getattr(plan.allocation, name), getattr(middle.allocation, name)), format_)
+        for title, name, format_ in decisions
+    ]
+    mine, other = robust.distribution, middle.distribution
+    rows += [
+        Row((risk_name(robust), robust.value, middle.value), "significant", emphasis=True),
+        Row(("bound in 5, 50 and 95 % of the draws:  5 %", mine.p5, other.p5), "significant"),
+        Row(("  50 %", mine.p50, other.p50), "significant"),
+        Row(("  95 %", mine.p95, other.p95), "significant"),
+    ]
+    table = Table(columns, (*rows,), emphasis=1)
+    return Section("One plan for all that may be true", (table, Paragraph(robust_words(robust))))
+
+
+def risk_name(robust: Robust) -> str:
+    """What is minimised, in words."""
+    if robust.risk == "mean":
+        return "mean bound"
+    if robust.risk == "regret":
+        return "largest regret"
+    return f"mean bound of the worst {percent(1.0 - (robust.level or 0.0))}"
+
+
+def robust_words(robust: Robust) -> str:
+    """One sentence on what robustness buys, and one on what it rests on."""
+    name, middle = risk_name(robust), robust.at_middle.value
+    saved = middle - robust.value
+    if middle <= 0.0 or saved <= WORTH_SAYING * middle:
+        buys = f"Robustness buys nothing here: the plan for the middle has the same {name}."
+    else:
+        buys = f"Robustness lowers the {name} by {percent(saved / middle)}."
+    fresh = robust.fresh_draws
+    value, error = significant(fresh.value), significant(fresh.standard_error, digits=2)
+    return f"{buys} {count(robust.draws, 'draw')}; on fresh ones it is {value} (± {error})."

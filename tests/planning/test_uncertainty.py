@@ -1,0 +1,163 @@
+"""Robust plans: laws, degenerate ranges, seeds, prices, what they buy on fresh draws."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_budget import InfeasibleError, ScenarioError, load_scenario, plan
+from rlhf_budget.cli.app import run
+from rlhf_budget.planning.draws import laws_of
+from rlhf_budget.planning.planner import plan_robustly
+from rlhf_budget.planning.uncertainty import (
+    Robustness,
+    bounds_of,
+    draw_cases,
+    parse_risk,
+    risk_of,
+)
+
+if TYPE_CHECKING:
+    from rlhf_budget import Scenario
+
+EXAMPLE = str(Path(__file__).parents[2] / "examples" / "configs" / "helpful-assistant.yaml")
+WIDE = (
+    "log_ratio.kl={low: 3, high: 18}",
+    "reward_model.coverage={low: 1.2, high: 12}",
+    "reward_model.error.exponent={low: 0.2, high: 0.6}",
+)
+RISKS = ("mean", "cvar:0.8", "regret")
+
+
+def asked(text: str, **changes: Any) -> Robustness:
+    return Robustness(*parse_risk(text), **({"draws": 16} | changes))
+
+
+def wide() -> Scenario:
+    return load_scenario(EXAMPLE, set_values=list(WIDE))
+
+
+@given(
+    low=st.floats(0.001, 10.0),
+    ratio=st.floats(1.01, 1e3),
+    share=st.floats(1e-9, 1.0 - 1e-9),
+)
+def test_a_range_is_a_central_95_percent(low: float, ratio: float, share: float) -> None:
+    given_range = {"low": low, "high": low * ratio}
+    scenario = load_scenario(EXAMPLE, set_values=[f"log_ratio.kl={json.dumps(given_range)}"])
+    law = next(law for law in laws_of(scenario) if law.constant == "log_ratio.kl")
+    ends = law.at(np.array([0.025, 0.5, 0.975]))
+    middle = low * ratio**0.5
+    assert ends == pytest.approx([low, middle, low * ratio], rel=2e-4 * np.log(ratio) + 1e-9)
+    assert 0.0 < law.at(np.array([share]))[0] < np.inf
+
+
+def test_a_law_is_cut_at_the_legal_values_by_inversion() -> None:
+    scenario = load_scenario(EXAMPLE, set_values=["reward_model.coverage={low: 1, high: 4}"])
+    law = next(law for law in laws_of(scenario) if law.constant == "reward_model.coverage")
+    values = law.at(np.linspace(0.001, 0.999, 999))
+    assert values.min() > 1.0
+    assert (np.diff(values) > 0).all()
+
+
+@pytest.mark.parametrize("risk", RISKS)
+def test_degenerate_ranges_give_the_plan(risk: str) -> None:
+    scenario = load_scenario(
+        EXAMPLE,
+        set_values=["bound.posterior_kl={low: 17, high: 17}", "log_ratio.kl={low: 12, high: 12}"],
+    )
+    plain, found = plan(scenario), plan_robustly(scenario, asked(risk))
+    assert found.allocation == plain.allocation
+    assert (found.bound, found.cost) == (plain.bound, plain.cost)
+    assert found.robust is not None
+    assert found.robust.value == (0.0 if risk == "regret" else plain.bound.total)
+    assert found.robust.fresh_draws.standard_error == 0.0
+
+
+@pytest.mark.parametrize("risk", RISKS)
+def test_it_is_proved_and_beats_the_middle_on_fresh_draws(risk: str) -> None:
+    request = asked(risk, draws=64)
+    found = plan_robustly(wide(), request)
+    assert found.robust is not None
+    assert found.robust.proved
+    assert found.robust.lower_bound <= found.robust.value < found.robust.at_middle.value
+    fresh = draw_cases(wide(), 64, seed=12345)
+    # Regret takes off what is best for each draw; that it is the same for both is enough here.
+    judged = Robustness("mean") if risk == "regret" else request
+    measure = risk_of(judged, np.zeros(64))
+    mine, middle = (
+        measure.of(bounds_of(fresh, each))
+        for each in (found.allocation, found.robust.at_middle.allocation)
+    )
+    assert mine < middle
+
+
+@pytest.mark.parametrize("risk", RISKS)
+def test_uncertain_prices_fit_in_the_share_asked_for(risk: str) -> None:
+    scenario = load_scenario(
+        EXAMPLE,
+        set_values=["costs.label={low: 0.5, high: 4}", "costs.rollout={low: 0.005, high: 0.02}"],
+    )
+    for share in (0.5, 0.95, 1.0):
+        found = plan_robustly(scenario, asked(risk, affordable=share))
+        a = found.allocation
+        costs = [
+            case.prices.cost(a.prompts, a.rollouts_per_prompt, a.labels).unspent
+            for case in draw_cases(scenario, 16, 0)
+        ]
+        assert sum(rest is not None and rest >= 0 for rest in costs) >= share * 16
+
+
+def test_what_cannot_be_afforded_names_the_budget_that_could() -> None:
+    scenario = load_scenario(
+        EXAMPLE, set_values=["costs.fixed={low: 40000, high: 60000}", "limits.prompts.min=1"]
+    )
+    with pytest.raises(InfeasibleError, match="of the draws") as error:
+        plan_robustly(scenario, asked("mean", affordable=1.0))
+    raised = scenario.with_values({"budget": error.value.least_budget})
+    assert plan_robustly(raised, asked("mean", affordable=1.0)).allocation.prompts == 1
+
+
+@pytest.mark.parametrize("draws", [0, 2, 3, 100, 2**20])
+def test_the_number_of_draws_is_a_power_of_two(draws: int) -> None:
+    with pytest.raises(ScenarioError, match="power of two"):
+        plan_robustly(wide(), asked("mean", draws=draws))
+
+
+@pytest.mark.parametrize("text", ["worst", "cvar", "cvar:1", "cvar:-0.1", "cvar:nan", "mean:1", ""])
+def test_a_risk_is_one_of_three(text: str) -> None:
+    with pytest.raises(ValueError, match="regret"):
+        parse_risk(text)
+
+
+def test_the_command_prints_both_plans_and_the_same_bytes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sets = [part for text in WIDE for part in ("--set", text)]
+    command = ["plan", EXAMPLE, *sets, "--robust", "cvar:0.9", "--draws", "16", "--seed", "3"]
+    assert run(command) == 0
+    table = capsys.readouterr().out
+    assert "plan for the middle" in table
+    assert "Robustness lowers the mean bound of the worst 10.0 %" in table
+    assert len(table.splitlines()) <= 30
+    outputs = []
+    for _ in range(2):
+        assert run([*command, "--format", "json"]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+    robust = json.loads(outputs[0])["robust"]
+    assert (robust["risk"], robust["level"], robust["draws"]) == ("cvar", 0.9, 16)
+    assert run([*command, "--explain"]) == 0
+    assert "judged by this risk on these draws" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("other", [["--target-bound", "0.5"], ["--proof", "p.json"]])
+def test_it_goes_with_a_budget_alone(other: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", EXAMPLE, "--robust", "mean", *other]) == 2
+    assert "--robust" in capsys.readouterr().err
