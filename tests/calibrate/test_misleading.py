@@ -215,6 +215,13 @@ def test_the_newest_checkpoints_log_is_read(tmp_path):
     assert calibrate(tmp_path).estimate("log_ratio.kl").value == pytest.approx(3.0)
 
 
+def test_a_log_named_beside_rollouts_is_the_log(reward_only):
+    named = [reward_only / name for name in ("rollouts.jsonl", "training_logs.json")]
+    found, same = calibrate(*named), calibrate(named[0], metrics=str(named[1]))
+    assert found.estimate("log_ratio.kl") == same.estimate("log_ratio.kl")
+    assert found.source.files == (str(named[0]),)
+
+
 def test_steps_without_a_logged_length_count_too(tmp_path):
     write(tmp_path / "9.jsonl", checkpoint_rows(np.random.default_rng(4), 9))
     write(tmp_path / "10.jsonl", checkpoint_rows(np.random.default_rng(5), 10))

@@ -217,7 +217,13 @@ def _with_columns(files: FileSet, engine: FileEngine) -> tuple[list[LogFile], di
 def _one_trainer(logs: list[LogFile], trainer: str | None) -> tuple[Dialect | None, list[LogFile]]:
     """Return the one trainer of all files, without side files that a directory brought."""
     forms = {entry.path: _form(entry) for entry in logs}
-    rollouts = [e for e in logs if e.named or forms[e.path] or not _is_side_file(e)]
+    rollouts = [
+        entry
+        for entry in logs
+        if forms[entry.path]
+        or (entry.named and not is_metrics_table(entry))
+        or not _is_side_file(entry)
+    ]
     nested = {form for form in forms.values() if isinstance(form, NestedDialect)}
     if trainer is not None:
         chosen = next((form for form in nested if form.name == trainer), dialect_of(trainer))
