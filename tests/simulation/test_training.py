@@ -72,7 +72,9 @@ def stage_of(spec, prompts=1024, seed=0):
 def quality(*allocations, made=None, **spec):
     """Mean J* of allocations in three worlds, each at its best learning rate."""
     protocol = training_protocol(made or scenario(), 8)
-    protocol = replace(protocol, spec=replace(protocol.spec, **spec))
+    changed = replace(protocol.spec, **spec)
+    recipe = Recipe(changed.kl_coefficient, normalise=False, learning_rates=(0.06, 0.25, 1.0))
+    protocol = replace(protocol, spec=changed, recipe=recipe)
     means = []
     for seed in range(3):
         stage = stage_of(protocol.spec, seed=seed)
