@@ -142,7 +142,9 @@ def _worth(plan: Plan, advice: Advice, elsewhere: str) -> Iterator[Paragraph]:
         yield Paragraph(text, label="Buying no prompts and no labels")
     if advice.wrong_guesses:
         yield Paragraph(_wrong_guesses(advice), label="If guesses are wrong")
-        yield Paragraph(_measure_first(advice), label="Measure first")
+        # What each constant is worth knowing says more, and is told above.
+        if plan.information is None:
+            yield Paragraph(_measure_first(advice), label="Measure first")
     for text in group_words(plan):
         yield Paragraph(text.partition(" A group that")[0], label="Groups")
     yield Paragraph(guarantee_words(plan), label="Guarantee")

@@ -81,9 +81,9 @@ def information_section(plan: Plan) -> Section:
         return Section(title, (Paragraph("Nothing: every constant is given as known."),))
     columns = (
         Column("constant"),
-        Column("lowers the bound by", "significant"),
+        Column("bound falls", "significant"),
         Column("±", "significant"),
-        Column(f"worth at most, {plan.scenario.currency}"),
+        Column(f"at most {plan.scenario.currency}"),
         Column("how"),
     )
     rows = [
