@@ -104,6 +104,12 @@ Affordable = Annotated[
         min=0.0, max=1.0, help="Share of the draws in which a robust plan has to fit the budget."
     ),
 ]
+Information = Annotated[
+    bool,
+    typer.Option(
+        "--information", help="Say what each constant that is not known is worth knowing."
+    ),
+]
 Explain = Annotated[
     bool, typer.Option("--explain", help="Print reasons, terms, sensitivities and the proof too.")
 ]

@@ -29,6 +29,7 @@ def plan(
     robust: options.Robust = None,
     draws: options.Draws = 256,
     affordable: options.Affordable = 0.95,
+    information: options.Information = False,
     seed: options.Seed = 0,
     tolerance: options.Tolerance = 1e-6,
     format_: options.FormatOption = None,
@@ -53,6 +54,8 @@ def plan(
     loaded = load_scenario(
         file, scenario=scenario, set_values=set_ or (), budget_required=target_bound is None
     )
+    if information and target_bound is not None:
+        raise typer.BadParameter("--information goes with a budget: not with --target-bound.")
     if robust is None:
         found = planner.plan(loaded, tolerance=tolerance, target_bound=target_bound)
     else:
@@ -61,6 +64,9 @@ def plan(
         risk, level = options.parsed(parse_risk, robust, "--robust")
         asked = Robustness(risk, level, draws, affordable, seed)
         found = planner.plan_robustly(loaded, asked, tolerance=tolerance)
+    if information:
+        notice("Planning for every value that a constant may have ...", quiet=quiet)
+        found = planner.with_information(found, affordable=affordable, seed=seed)
     if proof is not None:
         from rlhf_budget.optimum.proof.certificate import prove
         from rlhf_budget.optimum.proof.files import packed

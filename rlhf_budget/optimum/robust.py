@@ -151,6 +151,8 @@ class RobustProblem:
 
     def reach(self, group: Integers, row: Integers) -> Integers:  # noqa: ARG002 - there is one
         """A number not below the most prompts that fit in enough of the draws."""
+        if len(self.prices) == 1:
+            return self.draws.reach(np.zeros_like(row), row)
         every, rows = np.broadcast_arrays(self.every, row)
         reached = self.draws.reach(every, rows)
         return self._in_enough(reached).astype(np.int64)

@@ -13,6 +13,7 @@ from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimi
 from rlhf_budget.optimum.near_optimal import near_optimal
 from rlhf_budget.optimum.results import Certificate
 from rlhf_budget.planning.binding import binding
+from rlhf_budget.planning.information import worth_knowing
 from rlhf_budget.planning.insight import (
     alternatives,
     assumed,
@@ -26,12 +27,11 @@ from rlhf_budget.planning.marginal import marginal, sensitivity
 from rlhf_budget.planning.notices import notices
 from rlhf_budget.planning.questions import answers, plan_variants
 from rlhf_budget.planning.results import Plan
-from rlhf_budget.planning.uncertainty import optimise_robustly
+from rlhf_budget.planning.uncertainty import Robustness, optimise_robustly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rlhf_budget.planning.uncertainty import Robustness
     from rlhf_budget.scenario.models import Scenario
 
 
@@ -180,6 +180,22 @@ def plan_robustly(scenario: Scenario, asked: Robustness, *, tolerance: float = T
     # Nothing was assumed to be at its middle.
     warnings = tuple(each for each in whole.warnings if each.code != "assumed-constants")
     return replace(whole, robust=robust, assumed=ends, warnings=warnings)
+
+
+def with_information(plan: Plan, *, affordable: float = 0.95, seed: int = 0) -> Plan:
+    """Add to a plan within a budget what each constant that is not known is worth knowing.
+
+    Parameters
+    ----------
+    plan
+        Of the scenario whose ranges are asked about.
+    affordable
+        Share of the draws in which plans have to fit the budget.
+    seed
+        Seed of the draws.
+    """
+    asked = Robustness(affordable=affordable, seed=seed)
+    return replace(plan, information=worth_knowing(plan.scenario, asked))
 
 
 def _require_finite(target_bound: float) -> None:

@@ -242,6 +242,21 @@ class Robust(Record):
 
 
 @dataclass(frozen=True)
+class WorthKnowing(Record):
+    """What it would be worth to learn one constant exactly before anything is bought."""
+
+    constant: str
+    """Key path in the scenario."""
+    worth_bound: units.Reward
+    """By how much the mean bound would fall; never negative but for the error."""
+    standard_error: units.BoundTerm
+    """Standard error of that, from independent sets of draws."""
+    worth_money: units.Money | None
+    """Money that brings the mean bound down as far: knowing it is worth at most that. None where no
+    money does."""
+
+
+@dataclass(frozen=True)
 class Plan(Result):
     """The certified best allocation of a scenario and what a person needs to act on it."""
 
@@ -298,6 +313,9 @@ class Plan(Result):
     """What is doubtful, each with what to do."""
     robust: Robust | None = None
     """Set where one plan was asked for, for all that the ranges allow."""
+    information: tuple[WorthKnowing, ...] | None = None
+    """Set where it was asked for: what each constant that is not known is worth knowing, the
+    largest first."""
 
     @property
     def guesses(self) -> tuple[str, ...]:

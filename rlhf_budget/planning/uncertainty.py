@@ -112,7 +112,7 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
     )
     outcome = minimise_risk(problem, tolerance=tolerance)
     if outcome is None:
-        raise _unaffordable(cases, asked)
+        raise unaffordable(cases, must_afford(asked, len(cases)))
     bounds = bounds_of(cases, outcome.allocation)
     value = risk.of(bounds)
     lower = min(outcome.lower_bound - size, value)
@@ -173,7 +173,7 @@ def _offsets(cases: Sequence[Case], asked: Robustness) -> Floats:
     found = optimise_many([case.scenario for case in cases], effort=BESIDE_EFFORT)
     best = [each.bound.total for each in found if isinstance(each, Optimum)]
     if len(best) < len(cases):
-        raise _unaffordable(cases, asked)
+        raise unaffordable(cases, len(cases))
     return np.array(best)
 
 
@@ -182,14 +182,14 @@ def _fresh(scenario: Scenario, allocation: Allocation, asked: Robustness) -> Fre
     each = max(1, asked.draws // SCRAMBLINGS)
     values = []
     for number in range(SCRAMBLINGS):
-        cases = draw_cases(scenario, each, _fresh_seed(asked.seed, number))
+        cases = draw_cases(scenario, each, fresh_seed(asked.seed, number))
         risk = risk_of(asked, _offsets(cases, asked))
         values.append(risk.of(bounds_of(cases, allocation)))
     mean, error = mean_and_error(values)
     return FreshDraws(value=mean, standard_error=error)
 
 
-def _fresh_seed(seed: int, number: int) -> int:
+def fresh_seed(seed: int, number: int) -> int:
     """A seed that no plan's own draws have, unless it is asked for by its number."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0])
 
@@ -207,9 +207,8 @@ def _require_power_of_two(draws: int) -> None:
         raise ScenarioError((Problem("draws", str(draws), allowed),))
 
 
-def _unaffordable(cases: Sequence[Case], asked: Robustness) -> InfeasibleError:
-    """Nothing fits in enough of the draws: name the budget that would."""
-    needed = len(cases) if asked.risk == "regret" else must_afford(asked, len(cases))
+def unaffordable(cases: Sequence[Case], needed: int) -> InfeasibleError:
+    """Nothing fits in as many of the draws as needed: name the budget that would."""
     least = sorted(_least_budget(case) for case in cases)[needed - 1]
     scenario = cases[0].scenario
     budget = scenario.budget or 0.0

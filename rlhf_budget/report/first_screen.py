@@ -10,11 +10,11 @@ import math
 from typing import TYPE_CHECKING
 
 from rlhf_budget.planning.advice import AS_GOOD
-from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table, arranged
 from rlhf_budget.report.numbers import integer, money, percent, significant
 from rlhf_budget.report.plan_words import CLEARLY_BELOW, group_words, guarantee_words
-from rlhf_budget.report.robust_words import risk_name, robust_section
-from rlhf_budget.report.words import amount, buys_labels, count, listing
+from rlhf_budget.report.robust_words import information_section, risk_name, robust_section
+from rlhf_budget.report.words import amount, buys_labels, count, listing, measured_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,18 +27,6 @@ DIGITS = 3
 """Significant digits of a rounded count."""
 MOST_OF_THE_TIME = 0.9
 """Share of the wrong guesses that the sentence about them speaks of."""
-MEASURES = {
-    "reward_model.error": "calibrate reward-model",
-    "reward_model.coverage": "calibrate coverage",
-    "bound.prompt_variance": "calibrate rollouts",
-    "bound.rollout_variance": "calibrate rollouts",
-    "log_ratio": "calibrate rollouts",
-    "groups": "calibrate rollouts",
-    "costs.prompt": "calibrate costs",
-    "costs.rollout": "calibrate costs",
-    "costs.label": "the vendor's quote",
-}
-"""Constant -> what measures it."""
 
 
 def first_screen(plan: Plan, advice: Advice, *, elsewhere: str = "--explain") -> Document:
@@ -49,9 +37,10 @@ def first_screen(plan: Plan, advice: Advice, *, elsewhere: str = "--explain") ->
         robust_section(plan)
         if plan.robust
         else Section("Allocation", (_allocation(plan), *_clipping(plan))),
+        information_section(plan),
         Section("What it is worth", tuple(_worth(plan, advice, elsewhere))),
     )
-    return Document(plan.scenario.name, Paragraph(headline, "text" if proved else "bad"), sections)
+    return arranged(plan.scenario.name, Paragraph(headline, "text" if proved else "bad"), *sections)
 
 
 def rounded(value: float, towards: int) -> int:
@@ -153,7 +142,9 @@ def _worth(plan: Plan, advice: Advice, elsewhere: str) -> Iterator[Paragraph]:
         yield Paragraph(text, label="Buying no prompts and no labels")
     if advice.wrong_guesses:
         yield Paragraph(_wrong_guesses(advice), label="If guesses are wrong")
-        yield Paragraph(_measure_first(advice), label="Measure first")
+        # What each constant is worth knowing says more, and is told above.
+        if plan.information is None:
+            yield Paragraph(_measure_first(advice), label="Measure first")
     for text in group_words(plan):
         yield Paragraph(text.partition(" A group that")[0], label="Groups")
     yield Paragraph(guarantee_words(plan), label="Guarantee")
@@ -204,6 +195,6 @@ def _measure_first(advice: Advice) -> str:
     constant = advice.measure_first
     if constant is None:
         return "nothing, as no guess moves the decision beyond these ranges."
-    how = next((how for key, how in MEASURES.items() if constant.startswith(key)), None)
+    how = measured_by(constant)
     by = f" ({how})" if how else ""
     return f"{constant}{by}."

@@ -97,7 +97,9 @@ def table(part: Table, title: str) -> str:
 def _row(row: Row, cells: list[str], part: Table, sides: list[str]) -> str:
     emphasis = ' class="total"' if row.emphasis else ""
     name, *others = cells
-    inner = [f'<th scope="row" style="text-align:left">{escape(name)}</th>']
+    # A key path may break after its dots: it is the widest word of most tables.
+    broken = escape(name).replace(".", ".<wbr>") if " " not in name else escape(name)
+    inner = [f'<th scope="row" style="text-align:left">{broken}</th>']
     for index, cell in enumerate(others, start=1):
         share = part.columns[index].format == "share"
         bar = _bar(row.cells[index]) if share else ""

@@ -15,7 +15,7 @@ from rlhf_budget.report.plan_words import (
     reasons,
     verdict,
 )
-from rlhf_budget.report.robust_words import robust_section
+from rlhf_budget.report.robust_words import information_section, robust_section
 from rlhf_budget.report.words import (
     INEQUALITIES,
     buys_labels,
@@ -40,6 +40,7 @@ def plan_document(plan: Plan) -> Document:
     """Arrange a plan for reading."""
     sections = (
         robust_section(plan),
+        information_section(plan),
         _allocation(plan),
         _bound(plan),
         money_section(plan),

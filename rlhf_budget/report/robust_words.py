@@ -1,19 +1,23 @@
-"""One plan for all that the ranges allow, beside the plan for their middle."""
+"""One plan for all that the ranges allow, and what it is worth to know more."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table
-from rlhf_budget.report.numbers import percent, significant
-from rlhf_budget.report.words import buys_labels, count
+from rlhf_budget.report.numbers import money, percent, significant
+from rlhf_budget.report.words import amount, buys_labels, count, measured_by
 
 if TYPE_CHECKING:
-    from rlhf_budget.planning.results import Plan, Robust
+    from collections.abc import Sequence
+
+    from rlhf_budget.planning.results import Plan, Robust, WorthKnowing
     from rlhf_budget.report.document import Format
 
 WORTH_SAYING = 5e-4
 """Relative differences of risks below this are not worth a robust plan."""
+WORTH_MEASURING = 1e-3
+"""What is worth less than this share of the budget is not worth measuring."""
 
 
 def robust_section(plan: Plan) -> Section:
@@ -65,3 +69,48 @@ def robust_words(robust: Robust) -> str:
     fresh = robust.fresh_draws
     value, error = significant(fresh.value), significant(fresh.standard_error, digits=2)
     return f"{buys} {count(robust.draws, 'draw')}; on fresh ones it is {value} (± {error})."
+
+
+def information_section(plan: Plan) -> Section:
+    """What to find out before anything is bought; empty where that was not asked."""
+    entries = plan.information
+    if entries is None:
+        return Section("", ())
+    title = "Before you spend, find out"
+    if not entries:
+        return Section(title, (Paragraph("Nothing: every constant is given as known."),))
+    columns = (
+        Column("constant"),
+        Column("bound falls", "significant"),
+        Column("±", "significant"),
+        Column(f"at most {plan.scenario.currency}"),
+        Column("how"),
+    )
+    rows = [
+        Row(
+            (
+                entry.constant,
+                entry.worth_bound,
+                entry.standard_error,
+                "no money does" if entry.worth_money is None else money(entry.worth_money),
+                measured_by(entry.constant) or "",
+            )
+        )
+        for entry in entries
+    ]
+    return Section(title, (Table(columns, (*rows,)), Paragraph(_first(plan, entries))))
+
+
+def _first(plan: Plan, entries: Sequence[WorthKnowing]) -> str:
+    budget = plan.scenario.budget or 0.0
+    least = WORTH_MEASURING * budget
+    worth = [e for e in entries if e.worth_money is None or e.worth_money > least]
+    if not worth:
+        limit = amount(least, plan.scenario.currency)
+        return (
+            f"Nothing is worth more than 0.1 % of the budget ({limit}): buy, and learn as you go."
+        )
+    first = worth[0]
+    unsure = first.worth_bound < 2.0 * first.standard_error
+    doubt = " Its worth is within two standard errors of nothing." if unsure else ""
+    return f"{first.constant} first: knowing it moves the plan most.{doubt}"

@@ -21,6 +21,19 @@ INEQUALITIES = {
 }
 """Name in the scenario -> name with what it rests on."""
 
+MEASURES = {
+    "reward_model.error": "calibrate reward-model",
+    "reward_model.coverage": "calibrate coverage",
+    "bound.prompt_variance": "calibrate rollouts",
+    "bound.rollout_variance": "calibrate rollouts",
+    "log_ratio": "calibrate rollouts",
+    "groups": "calibrate rollouts",
+    "costs.prompt": "calibrate costs",
+    "costs.rollout": "calibrate costs",
+    "costs.label": "the vendor's quote",
+}
+"""Constant -> what measures it."""
+
 _DECISIONS = {
     "prompts": "prompts",
     "rollouts_per_prompt": "rollouts per prompt",
@@ -29,6 +42,11 @@ _DECISIONS = {
     "labels": "labels",
     "clip_threshold": "clip threshold",
 }
+
+
+def measured_by(constant: str) -> str | None:
+    """Return the command, or the person, that measures a constant; None where there is none."""
+    return next((how for key, how in MEASURES.items() if constant.startswith(key)), None)
 
 
 def amount(value: float, currency: str) -> str:

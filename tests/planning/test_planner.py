@@ -73,6 +73,7 @@ KEYS: dict[str, set[str] | None] = {
     "current": {"allocation", "bound", "cost", "excess", "excess_relative", "violations"},
     "target": {"bound", "least_cost", "least_cost_lower_bound", "relative_gap"},
     "robust": None,
+    "information": None,
     "warnings": {"code", "message"},
 }
 RICH: dict[str, Any] = {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOSTILE = "</script><script>alert(1)</script>\"'\n--><b>"
-VOID = {"meta", "input", "link", "br"}
+VOID = {"meta", "input", "link", "br", "wbr"}
 
 
 def content_of(*scenarios: dict[str, Any], command: str = "rlhf-budget report x") -> PageContent:

@@ -80,8 +80,8 @@ def sensitivity_figure(content: PlanContent, name: str) -> Figure | None:
     rows = [(entry.constant, entry.elasticity / 100.0) for entry in entries]
     return _bars(
         f"{name}-sensitivity",
-        "What moves the bound",
-        "change of the bound if the constant is 1 % higher",
+        "Change of the bound if a constant is 1 % higher",
+        "change of the bound",
         rows,
     )
 
@@ -92,7 +92,7 @@ def attribution_figure(difference: Difference, baseline: str, name: str) -> Figu
     rows = [(group, value) for group, value in parts if value]
     if not rows:
         return None
-    title = f"{difference.name} against {baseline}: where the difference of the bound comes from"
+    title = f"{difference.name} against {baseline}: the bound's difference, reward units"
     return _bars(f"{name}-attribution", title, "reward units", rows, is_share=False)
 
 
@@ -112,7 +112,7 @@ def _bound_chart(content: PlanContent) -> Any:
         for value, point in planned
         for name in names
     ]
-    legend = altair.Legend(title=None, orient="top", symbolType="stroke", symbolSize=300, columns=3)
+    legend = altair.Legend(title=None, orient="top", symbolType="stroke", symbolSize=300, columns=2)
     colours = altair.Scale(domain=names, range=[TERMS[name][1] for name in names])
     dashes = altair.Scale(domain=names, range=[TERMS[name][2] for name in names])
     lines = (
@@ -207,7 +207,7 @@ def _bars(
         .mark_bar()
         .encode(
             y=altair.Y("name:N", title=None, sort=order, axis=altair.Axis(labelLimit=210)),
-            x=altair.X("value:Q", title=axis, axis=axis_),
+            x=altair.X("value:Q", title=None, axis=axis_),
             color=altair.condition(
                 "datum.value > 0", altair.value("var(--orange)"), altair.value("var(--blue)")
             ),

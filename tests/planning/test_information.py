@@ -1,0 +1,128 @@
+"""What knowing a constant is worth: against nested brute force, and nothing where none decides."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from test_robust import brute_force
+
+from rlhf_budget import Scenario, load_scenario
+from rlhf_budget.cli.app import run
+from rlhf_budget.optimum.case import prepare
+from rlhf_budget.planning import information
+from rlhf_budget.planning.draws import laws_of, scenarios_of, shares
+from rlhf_budget.planning.information import worth_knowing, worth_once
+from rlhf_budget.planning.uncertainty import Robustness
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+SMALL: dict[str, Any] = {
+    "budget": 40,
+    "objective": {"kl_coefficient": 0.0},
+    "costs": {"prompt": 1, "rollout": 0.5, "label": {"low": 0.5, "high": 6}},
+    "reward_model": {
+        "coverage": {"low": 1, "high": 8},
+        "error": {"scale": 1.0, "exponent": {"low": 0.2, "high": 1.2}},
+    },
+    "limits": {"rollouts_per_prompt": {"max": 3}},
+}
+
+
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(information, "STRATA", 4)
+    monkeypatch.setattr(information, "WITHIN", 4)
+
+
+@pytest.mark.usefixtures("few_draws")
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_it_equals_nested_brute_force(index: int) -> None:
+    scenario = Scenario(**SMALL)
+    laws = laws_of(scenario)
+    asked = Robustness(affordable=1.0)
+    others = shares(laws, 4, 7)
+    strata = []
+    for number in range(4):
+        at = others.copy()
+        at[:, index] = (number + 0.5) / 4
+        strata.append([prepare(each) for each in scenarios_of(scenario, laws, at)])
+    everything = [case for cases in strata for case in cases]
+    known = np.mean([brute_force(cases, 4, 1.0, np.zeros(4)) for cases in strata])
+    expected = brute_force(everything, 16, 1.0, np.zeros(16)) - known
+    worth = worth_once(scenario, laws, index, 7, asked)
+    assert worth == pytest.approx(expected, abs=3e-6 * known)
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_what_no_decision_depends_on_is_worth_nothing() -> None:
+    scenario = Scenario(
+        budget=1000,
+        objective={"kl_coefficient": 0.05},
+        costs={"prompt": 1, "rollout": 0.5},
+        reward_model={"coverage": 2, "error": {"low": 0.01, "high": 0.1}},
+        log_ratio={"kl": {"low": 2, "high": 20}},
+        limits={"rollouts_per_prompt": {"max": 8}},
+    )
+    found = {entry.constant: entry for entry in worth_knowing(scenario, Robustness())}
+    nothing, something = found["reward_model.error"], found["log_ratio.kl"]
+    assert abs(nothing.worth_bound) <= 2 * nothing.standard_error + 2e-6
+    assert nothing.worth_money == 0.0
+    assert something.worth_bound > 2 * something.standard_error
+    assert something.worth_money is not None
+    assert something.worth_money > 0
+
+
+def test_copies_of_a_scenario_are_what_reading_it_anew_gives() -> None:
+    written = SMALL | {
+        "objective": {"kl_coefficient": 0.1},
+        "log_ratio": {"kl": {"low": 2, "high": 20}},
+    }
+    scenario = Scenario(**written)
+    laws = laws_of(scenario)
+    at = shares(laws, 8, 3)
+    for row, copied in zip(at, scenarios_of(scenario, laws, at), strict=True):
+        values = {
+            law.constant: float(law.at(np.array([share]))[0])
+            for law, share in zip(laws, row, strict=True)
+        }
+        read = scenario.with_values(values)
+        assert prepare(copied)._replace(scenario=read).prices == prepare(read).prices
+        assert prepare(copied).constants == prepare(read).constants
+        assert prepare(copied).bound.tail == prepare(read).bound.tail
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_the_command_ranks_names_what_measures_and_repeats_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "small.json"
+    file.write_text(json.dumps(SMALL | {"budget": 4000}), encoding="utf-8")
+    command = ["plan", str(file), "--information", "--quiet"]
+    assert run(command) == 0
+    table = capsys.readouterr().out
+    assert "Before you spend, find out" in table
+    assert "calibrate" in table
+    assert "robust plan" not in table
+    outputs = []
+    for _ in range(2):
+        assert run([*command, "--format", "json"]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+    entries = json.loads(outputs[0])["information"]
+    worths = [entry["worth_bound"] for entry in entries]
+    assert worths == sorted(worths, reverse=True)
+    assert all(math.isfinite(entry["standard_error"]) for entry in entries)
+    assert len(entries) == len(load_scenario(str(file)).assumed)
+
+
+def test_it_goes_with_a_budget(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "small.json"
+    file.write_text(json.dumps(SMALL), encoding="utf-8")
+    assert run(["plan", str(file), "--information", "--target-bound", "0.5"]) == 2
+    assert "--information" in capsys.readouterr().err
