@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar
 
-from rlhf_budget.scenario.records import Record
+from rlhf_budget.scenario.records import NOT_IN_JSON, Record
 from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
@@ -26,10 +27,13 @@ class Allocation(Record):
     clip_threshold: units.Nats | None
     """Threshold τ on the log-ratio of whole responses; None where β = 0."""
 
+    extra_rollouts: units.Rollouts = field(default=0, metadata=NOT_IN_JSON)
+    """What earlier groups of another size make more, or less, than ``n·K``."""
+
     @property
     def rollouts(self) -> units.Rollouts:
-        """Rollouts in all, ``n·K``."""
-        return self.prompts * self.rollouts_per_prompt
+        """Rollouts in all, ``n·K`` where all groups are equal."""
+        return self.prompts * self.rollouts_per_prompt + self.extra_rollouts
 
 
 @dataclass(frozen=True)

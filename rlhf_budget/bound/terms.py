@@ -61,7 +61,11 @@ class Constants(NamedTuple):
     error_exponent: Number
     """``exponent`` in ``L(m)``."""
     existing_labels: Number
-    """N₀."""
+    """N₀, and with it the labels bought earlier in a run."""
+    past_prompts: Number = 0.0
+    """n₀, prompts behind in a run under way."""
+    past_rollouts: Number = 0.0
+    """K₀, rollouts of each of them."""
 
 
 # --- sampling ------------------------------------------------------------------------------------
@@ -77,6 +81,8 @@ def sampling_shape(
     inequalities have one or two of the four.
     """
     c, shape = constants, constants.shape
+    if _counts(c.past_prompts):
+        n, K = _with_past(c, n, K)
     prompts_Λ = c.confidence + c.confidence_growth * np.log(n)
     s0: Number = 0.0
     s1: Number = 0.0
@@ -91,6 +97,20 @@ def sampling_shape(
     if _counts(shape.width):
         s1 = s1 + shape.width * (prompts_Λ / (3.0 * n))
     return s0 / share, s1 / share
+
+
+def _with_past(c: Constants, n: Number, K: Number) -> tuple[Number, Number]:
+    """The prompts of a whole run, and the equal groups that would tell as much as its own.
+
+    Of n₀ groups of K₀ and n of K, the second step of Theorem 1 averages n₀ + n means of variance
+    proxies ``1/K₀`` and ``1/K``, as equal groups with ``(n₀ + n)²/(n₀/K₀ + n/K)`` rollouts in all
+    do. That can fall below n₀K₀ where poor groups dilute good ones: a learner may leave them out,
+    so that it is never less (docs/theory.md, a run that is under way).
+    """
+    both = c.past_prompts + n
+    spread = np.where(c.past_prompts > 0, c.past_prompts, 0.0) / np.maximum(c.past_rollouts, 1.0)
+    rollouts = np.square(both) / (spread + n / K)
+    return both, np.maximum(rollouts, c.past_prompts * c.past_rollouts) / both
 
 
 def _counts(weight: Number) -> bool:
@@ -157,6 +177,7 @@ def constants_of(scenario: Scenario) -> Constants:
     """Extract theory.md's symbols from a scenario."""
     settings, model = scenario.bound, scenario.reward_model
     Λ, growth = confidence(settings, scenario.objective.failure_probability)
+    behind = scenario.progress
     C, floor, scale, exponent, existing = 1.0, 0.0, 0.0, 1.0, 0.0
     kind: LabelKind = "none"
     if model != "verifiable":
@@ -165,7 +186,7 @@ def constants_of(scenario: Scenario) -> Constants:
             floor = float(model.error)
         else:
             floor, scale, exponent = model.error.floor, model.error.scale, model.error.exponent
-            existing = float(model.existing_labels)
+            existing = float(model.existing_labels + (behind.labels if behind else 0))
             kind = model.label_policy
     return Constants(
         label_kind=kind,
@@ -181,6 +202,8 @@ def constants_of(scenario: Scenario) -> Constants:
         error_scale=scale,
         error_exponent=exponent,
         existing_labels=existing,
+        past_prompts=float(behind.prompts) if behind else 0.0,
+        past_rollouts=float(behind.rollouts_per_prompt) if behind else 0.0,
     )
 
 
@@ -197,7 +220,10 @@ def rollout_choices(limits: Limits) -> tuple[int, ...]:
 
 
 class BoundFunction(NamedTuple):
-    """The bound of one scenario as a function of the allocation, with everything prepared."""
+    """The bound of one scenario as a function of the allocation, with everything prepared.
+
+    n, K and m are what is still to buy; an allocation counts what is behind in a run, too.
+    """
 
     scenario: Scenario
     """What it is the bound of."""
@@ -258,21 +284,26 @@ class BoundFunction(NamedTuple):
         """``ρ(m)``."""
         return float(reward_shift(self.constants, float(m)))
 
+    def to_come(self, prompts: int, labels: int) -> tuple[int, int]:
+        """Of the prompts and labels of a whole run, those that are still to buy."""
+        behind = self.scenario.progress
+        if behind is None:
+            return prompts, labels
+        return max(0, prompts - behind.prompts), max(0, labels - behind.labels)
+
     def total(self, allocation: Allocation) -> float:
         """The bound at an allocation, reward units."""
-        a = allocation
-        sampling, clipping, _ = self.sampling_and_clipping(
-            a.prompts, a.rollouts_per_prompt, a.clip_threshold
-        )
-        return sampling + self.shift(a.labels) + clipping
+        n, m = self.to_come(allocation.prompts, allocation.labels)
+        K, τ = allocation.rollouts_per_prompt, allocation.clip_threshold
+        sampling, clipping, _ = self.sampling_and_clipping(n, K, τ)
+        return sampling + self.shift(m) + clipping
 
     def at(self, allocation: Allocation) -> Bound:
         """The bound at an allocation, term by term."""
-        a = allocation
-        sampling, clipping, τ = self.sampling_and_clipping(
-            a.prompts, a.rollouts_per_prompt, a.clip_threshold
-        )
-        shift, m = self.shift(a.labels), float(a.labels)
+        n, labels = self.to_come(allocation.prompts, allocation.labels)
+        K, τ = allocation.rollouts_per_prompt, allocation.clip_threshold
+        sampling, clipping, τ = self.sampling_and_clipping(n, K, τ)
+        shift, m = self.shift(labels), float(labels)
         total = sampling + shift + clipping
         clipped = None if self.tail is None or τ is None else float(self.tail.survival(τ))
         return Bound(
@@ -292,14 +323,15 @@ class BoundFunction(NamedTuple):
         """The bound's infimum over all budgets within the limits (docs/theory.md, infimum)."""
         c, limits = self.constants, self.limits
         if limits.labels.max is not None or c.label_kind == "none":
-            shift = self.shift(limits.labels.max or 0)
+            shift = self.shift(self.to_come(0, limits.labels.max or 0)[1])
         else:
             C = 1.0 if c.label_kind == "current" else float(c.coverage)
             shift = C * math.sqrt(min(float(c.reward_range) ** 2, float(c.error_floor)))
         most = limits.prompts.max
         shapes = [(0.0, 0.0)]
         if most is not None:
-            shapes = [self.shape(most, K) for K in self.best_rollouts()]
+            n = self.to_come(most, 0)[0]
+            shapes = [self.shape(n, K) for K in self.best_rollouts()]
         R = float(c.reward_range)
         return min(shift + s0 + R * s1 + self._least_penalty(s1) for s0, s1 in shapes)
 
@@ -353,14 +385,16 @@ def evaluate(scenario: Scenario, allocation: Allocation) -> Bound:
 def stack(constants: Sequence[Constants]) -> Constants:
     """Combine constants of one label kind into arrays of shape (S,).
 
-    What all scenarios share is an array of shape (1,), which broadcasts.
+    What all scenarios share is an array of shape (1,), which broadcasts, and what none has is 0.
     """
     kinds, shapes, *columns = zip(*constants, strict=True)
-    shape = Shape(*(_column(part) if any(part) else 0.0 for part in zip(*shapes, strict=True)))
+    shape = Shape(*(_column(part) for part in zip(*shapes, strict=True)))
     return Constants(kinds[0], shape, *(_column(column) for column in columns))
 
 
-def _column(values: Sequence[Number]) -> NDArray[np.float64]:
+def _column(values: Sequence[Number]) -> Number:
+    if not any(values):
+        return 0.0
     return np.array(values[:1] if len(set(values)) == 1 else values, dtype=np.float64)
 
 

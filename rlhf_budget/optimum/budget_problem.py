@@ -56,7 +56,8 @@ class BudgetProblem(MonotoneSum):
         (least_prompts, most_prompts), (least_labels, most_labels) = case.prompts, case.labels
         K = case.rollouts[row]
         n = min(x, case.prices.prompts_affordable(K, least_labels, most_prompts))
-        if n < least_prompts:
+        # No prompts to come, as a run under way may have, belong to the first row alone.
+        if n < least_prompts or (n == 0 and row > 0):
             return WORST
         m = case.useful_labels(case.prices.labels_affordable(n, K, most_labels))
         n = case.prices.prompts_affordable(K, m, most_prompts)

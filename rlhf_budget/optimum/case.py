@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rlhf_budget.bound import terms as formulas
+from rlhf_budget.bound.results import Allocation
 from rlhf_budget.bound.terms import BoundFunction, bound_of, rollout_choices
 from rlhf_budget.optimum.arrays import ROUNDING, labels_needed
 from rlhf_budget.optimum.money import Prices, prices_of
@@ -34,9 +35,9 @@ class Case(NamedTuple):
     rollouts: tuple[int, ...]
     """K of each row of the search, ascending: those that can be best."""
     prompts: tuple[int, int]
-    """Least and most n."""
+    """Least and most n, of those still to buy."""
     labels: tuple[int, int]
-    """Least and most m."""
+    """Least and most m, of those still to buy."""
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -48,6 +49,17 @@ class Case(NamedTuple):
     def constants(self) -> Constants:
         """theory.md's symbols, floats."""
         return self.bound.constants
+
+    def allocation(self, n: int, K: int, m: int) -> Allocation:
+        """What n prompts, K rollouts of each and m labels to come make of the whole run."""
+        K = K if n > 0 else self.allowed[0]
+        τ = self.bound.sampling_and_clipping(n, K)[2]
+        behind = self.scenario.progress
+        if behind is None:
+            return Allocation(n, K, m, τ)
+        # Groups behind have another size.
+        more = round(behind.prompts * (behind.rollouts_per_prompt - K))
+        return Allocation(n + behind.prompts, K, m + behind.labels, τ, more)
 
     def without_budget(self) -> Case:
         """The same with all the money there is, for a target."""
@@ -111,11 +123,13 @@ class Case(NamedTuple):
 
 
 def prepare(scenario: Scenario) -> Case:
-    """Prepare a scenario: its bound, its exact prices and what its limits allow."""
+    """Prepare a scenario: its bound, its exact prices and what its limits allow still to buy."""
     limits, bound, prices = scenario.limits, bound_of(scenario), prices_of(scenario)
     allowed = rollout_choices(limits)
     buys = bound.constants.label_kind != "none"
     most_labels = CAP if limits.labels.max is None else min(limits.labels.max, CAP)
+    fewest = bound.to_come(limits.prompts.min or 1, limits.labels.min or 0)
+    most = bound.to_come(min(limits.prompts.max or CAP, CAP), most_labels)
     return Case(
         scenario=scenario,
         bound=bound,
@@ -123,8 +137,8 @@ def prepare(scenario: Scenario) -> Case:
         allowed=allowed,
         # Silent groups can make a dominated K the best.
         rollouts=allowed if bound.shares else _undominated(bound.constants, prices, allowed),
-        prompts=(limits.prompts.min or 1, min(limits.prompts.max or CAP, CAP)),
-        labels=(limits.labels.min or 0, most_labels) if buys else (0, 0),
+        prompts=(fewest[0], most[0]),
+        labels=(fewest[1], most[1]) if buys else (0, 0),
     )
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlhf_budget.bound.results import Allocation
 from rlhf_budget.errors import (
     InfeasibleError,
     Problem,
@@ -25,7 +24,7 @@ from rlhf_budget.values import dataclass
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rlhf_budget.bound.results import Bound
+    from rlhf_budget.bound.results import Allocation, Bound
     from rlhf_budget.optimum.money import Cost
     from rlhf_budget.optimum.results import Status
     from rlhf_budget.optimum.search import Effort, Search
@@ -53,6 +52,13 @@ class Optimum:
     """The proof."""
     target: Target | None
     """Set where the cost was minimised for a target bound."""
+
+    @property
+    def to_come(self) -> tuple[int, int, int]:
+        """n, K and m that are still to buy: all, but in a run under way."""
+        a = self.allocation
+        n, m = self.case.bound.to_come(a.prompts, a.labels)
+        return n, a.rollouts_per_prompt, m
 
     @property
     def scenario(self) -> Scenario:
@@ -173,7 +179,7 @@ def _optimum(
     if not search.best.tie:
         return _beyond_floats()
     _, n, K, m = search.best.tie
-    allocation = Allocation(n, K, m, case.bound.sampling_and_clipping(n, K)[2])
+    allocation = case.allocation(n, K, m)
     paid_by = case if target is None else case.without_budget()
     bound, cost = case.bound.at(allocation), paid_by.prices.cost(n, K, m)
     if not math.isfinite(bound.total):

@@ -51,7 +51,7 @@ class Prices(NamedTuple):
     acquisition: int
     """Per prompt beyond the owned pool."""
     existing: int
-    """Prompts owned already (a count, not money)."""
+    """Prompts owned and not yet used (a count, not money)."""
     prefill: int
     """Per prompt, owned or not."""
     rollout: int
@@ -133,13 +133,14 @@ def prices_of(scenario: Scenario, *, with_budget: bool = True) -> Prices:
     Written numbers are taken as the decimals they are; prices derived from tokens and GPU hours
     are floats, taken at their exact binary value.
     """
-    costs = scenario.costs
+    costs, behind = scenario.costs, scenario.progress
     derived = costs.derived
     prefill_of = Fraction if "costs.prompt.prefill" in derived else exact
     rollout_of = Fraction if "costs.rollout" in derived else exact
     budget = exact(scenario.budget) if with_budget and scenario.budget is not None else None
     amounts = [
-        exact(costs.fixed),
+        # What was spent is paid whatever is bought now, and has covered the fixed costs first.
+        max(exact(costs.fixed), exact(behind.cost if behind else 0.0)),
         exact(costs.prompt.acquisition),
         prefill_of(costs.prompt.prefill),
         rollout_of(costs.rollout),
@@ -153,7 +154,7 @@ def prices_of(scenario: Scenario, *, with_budget: bool = True) -> Prices:
         budget=None if budget is None else int(budget * denominator),
         fixed=fixed,
         acquisition=acquisition,
-        existing=int(costs.prompt.existing),
+        existing=max(0, int(costs.prompt.existing) - (behind.prompts if behind else 0)),
         prefill=prefill,
         rollout=rollout,
         label=label,

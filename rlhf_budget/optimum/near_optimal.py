@@ -48,7 +48,7 @@ def near_optimal(optimum: Optimum) -> NearOptimal:
     """
     case = optimum.case.with_every_rollout()
     hull = _Hull(case, optimum.bound.total * (1.0 + WITHIN))
-    hull.include(optimum.allocation.prompts, optimum.allocation.rollouts_per_prompt)
+    hull.include(*optimum.to_come[:2])
     problem = budget_problem((case,))
     boxes, waiting = first_boxes(problem, problem.boxes()), _Reaching.none()
     evaluations = 0
@@ -65,6 +65,10 @@ def near_optimal(optimum: Optimum) -> NearOptimal:
     if hull.cheapest is not None:
         hull.include(*hull.cheapest)
     (first, last), prompts, labels = (hull.range(axis) for axis in range(3))
+    behind = optimum.scenario.progress
+    if behind is not None:
+        prompts = prompts[0] + behind.prompts, prompts[1] + behind.prompts
+        labels = labels[0] + behind.labels, labels[1] + behind.labels
     return NearOptimal(
         within=WITHIN,
         prompts=prompts,

@@ -161,6 +161,11 @@ class MonotoneSum:
         pieces: list[tuple[int, int, int, int, int]] = []
         for group, case in enumerate(self.cases):
             low, high = case.prompts
+            if low == 0:
+                # Nothing more is generated in a run under way: then K, which is of no matter, is
+                # the least allowed.
+                pieces += [(group, 0, 0, 0, 0)]
+                low = 1
             edge = min(max(case.prices.existing, low - 1), high)
             falls = np.flatnonzero(np.diff(case.shares) < 0) + 1
             for first, after in pairwise((0, *falls, len(case.shares))):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rlhf_budget.bound.groups import informative_shares, textbook_rollouts
 from rlhf_budget.bound.inequalities import INEQUALITIES
-from rlhf_budget.bound.results import Allocation
 from rlhf_budget.bound.terms import bound_of
 from rlhf_budget.errors import RlhfBudgetError
 from rlhf_budget.optimum.case import CAP
@@ -24,6 +24,7 @@ from rlhf_budget.planning.results import (
     GroupSize,
     Guarantee,
     LeastGeneration,
+    Rest,
     Schedule,
 )
 
@@ -153,11 +154,14 @@ def current(optimum: Optimum) -> CurrentPlan | None:
     scenario, done = optimum.scenario, optimum.scenario.current
     if done is None:
         return None
-    case, n, K = optimum.case, done.prompts, done.rollouts_per_prompt
-    τ = case.bound.sampling_and_clipping(n, K, done.clip_threshold)[2]
-    allocation = Allocation(n, K, done.labels, τ)
+    case, K = optimum.case, done.rollouts_per_prompt
+    # In a run under way it is the old plan's total, of which the rest is still to buy.
+    n, m = case.bound.to_come(done.prompts, done.labels)
+    allocation = case.allocation(n, K, m)
+    if allocation.clip_threshold is not None and done.clip_threshold is not None:
+        allocation = replace(allocation, clip_threshold=done.clip_threshold)
     bound = case.bound.at(allocation)
-    cost = case.prices.cost(n, K, done.labels)
+    cost = case.prices.cost(n, K, m)
     excess = bound.total - optimum.bound.total
     over = cost.unspent is not None and cost.unspent < 0
     return CurrentPlan(
@@ -168,6 +172,15 @@ def current(optimum: Optimum) -> CurrentPlan | None:
         excess_relative=excess / optimum.bound.total if optimum.bound.total > 0 else 0.0,
         violations=(*(("budget",) if over else ()), *violations(scenario.limits, allocation)),
     )
+
+
+def rest_of_run(optimum: Optimum) -> Rest | None:
+    """What is still to buy in a run under way; None before a run."""
+    if optimum.scenario.progress is None:
+        return None
+    prices, (n, K, m) = optimum.case.prices, optimum.to_come
+    cost = prices.spend(n, K) - prices.fixed + prices.label * m
+    return Rest(n, K, n * K, m, prices.to_currency(cost))
 
 
 def closed_form(optimum: Optimum) -> ClosedForm:
@@ -205,7 +218,12 @@ def closed_form(optimum: Optimum) -> ClosedForm:
 
 def _no_rule(optimum: Optimum) -> str | None:
     scenario, costs = optimum.scenario, optimum.scenario.costs
+    behind = scenario.progress
     checks: tuple[tuple[Callable[[], bool], str], ...] = (
+        (
+            lambda: behind is not None and behind.prompts > 0,
+            "part of the run is behind, in groups of its own size",
+        ),
         (
             lambda: scenario.groups is not None and scenario.bound.concentration != "hoeffding",
             "with groups there is a rule for hoeffding only",

@@ -11,7 +11,6 @@ from rlhf_budget.scenario.leaves import positive_leaves, with_leaf
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rlhf_budget.bound.results import Allocation
     from rlhf_budget.optimum.case import Case
     from rlhf_budget.optimum.certified import Optimum
 
@@ -26,21 +25,20 @@ def marginal(optimum: Optimum) -> Marginal:
     rollouts per prompt (taken as continuous), each per unit of money (docs/theory.md, marginal
     value).
     """
-    return Marginal(min(0.0, *_slopes(optimum.case, optimum.allocation)))
+    return Marginal(min(0.0, *_slopes(optimum.case, *optimum.to_come)))
 
 
-def _slopes(case: Case, allocation: Allocation) -> list[float]:
+def _slopes(case: Case, n: int, K: int, m: int) -> list[float]:
     """Change of the bound per currency of each decision that can still grow."""
-    n, K, m = allocation.prompts, allocation.rollouts_per_prompt, allocation.labels
     costs = case.scenario.costs
     slopes = [0.0]
     if case.constants.label_kind != "none" and m < case.labels[1] and costs.label:
         slopes.append(_label_slope(case, m) / costs.label)
     each = costs.prompt.prefill + costs.rollout * K
     if n < case.prompts[1]:
-        price = each + (costs.prompt.acquisition if n >= costs.prompt.existing else 0.0)
+        price = each + (costs.prompt.acquisition if n >= case.prices.existing else 0.0)
         slopes += [_prompt_slope(case, n, K) / price] if price > 0 else []
-    elif case.rollouts[-1] > K and costs.rollout > 0:
+    elif case.rollouts[-1] > K and costs.rollout > 0 and n > 0:
         slopes.append(_rollout_slope(case, n, K) / (costs.rollout * n))
     return slopes
 
@@ -51,8 +49,12 @@ def _label_slope(case: Case, m: int) -> float:
 
 
 def _prompt_slope(case: Case, n: float, K: float) -> float:
+    least = case.bound.least
+    if n == 0:
+        step = float(case.constants.past_prompts) * STEP
+        return (least(step, K) - least(0, K)) / step
     step = n * STEP
-    return (case.bound.least(n + step, K) - case.bound.least(n - step, K)) / (2.0 * step)
+    return (least(n + step, K) - least(n - step, K)) / (2.0 * step)
 
 
 def _rollout_slope(case: Case, n: float, K: float) -> float:
@@ -88,7 +90,7 @@ def _derivative(optimum: Optimum, slope: float, path: str, value: float) -> floa
     if path == "budget":
         return slope
     if path.startswith("costs."):
-        return _cost_derivative(optimum.case, optimum.allocation, slope, path)
+        return _cost_derivative(optimum, slope, path)
     # A Lomax law has no mean at a shape of 1.
     lomax = getattr(optimum.scenario.log_ratio, "family", None) == "lomax"
     step = (value - 1.0 if lomax and path == "log_ratio.shape" else value) * STEP
@@ -99,19 +101,25 @@ def _derivative(optimum: Optimum, slope: float, path: str, value: float) -> floa
     return (ends[0] - ends[1]) / (2.0 * step)
 
 
-def _cost_derivative(case: Case, allocation: Allocation, slope: float, path: str) -> float:
+def _cost_derivative(optimum: Optimum, slope: float, path: str) -> float:
     """Money taken by one more unit of a price, times what money is worth."""
-    n, K, m = allocation.prompts, allocation.rollouts_per_prompt, allocation.labels
+    case, (n, K, m), owned = optimum.case, optimum.to_come, optimum.case.prices.existing
     prompt, rollout = case.scenario.costs.prompt, case.scenario.costs.rollout
     taken: Mapping[str, float] = {
-        "costs.fixed": 1.0,
-        "costs.prompt.acquisition": max(0, n - prompt.existing),
+        "costs.fixed": 1.0 if _fixed_is_due(case) else 0.0,
+        "costs.prompt.acquisition": max(0, n - owned),
         "costs.prompt.prefill": n,
         "costs.rollout": n * K,
         "costs.label": m,
-        "costs.prompt.existing": -prompt.acquisition if n > prompt.existing else 0.0,
+        "costs.prompt.existing": -prompt.acquisition if n > owned else 0.0,
     }
-    if path == "costs.prompt.existing" and n == prompt.existing and prompt.acquisition > 0:
+    if path == "costs.prompt.existing" and n == owned and prompt.acquisition > 0:
         gain = _prompt_slope(case, n, K) - slope * (prompt.prefill + rollout * K)
         return min(0.0, gain) if n < case.prompts[1] else 0.0
     return -slope * taken.get(path, 0.0)
+
+
+def _fixed_is_due(case: Case) -> bool:
+    """Whether the fixed costs are still paid for by what was spent in a run under way."""
+    behind = case.scenario.progress
+    return behind is None or case.scenario.costs.fixed > behind.cost

@@ -21,12 +21,13 @@ from rlhf_budget.planning.insight import (
     current,
     group_share,
     guarantees,
+    rest_of_run,
     schedule,
 )
 from rlhf_budget.planning.marginal import marginal, sensitivity
 from rlhf_budget.planning.notices import notices
 from rlhf_budget.planning.questions import answers, plan_variants
-from rlhf_budget.planning.results import Plan
+from rlhf_budget.planning.results import Behind, Plan
 from rlhf_budget.planning.uncertainty import Robustness, optimise_robustly
 
 if TYPE_CHECKING:
@@ -226,6 +227,7 @@ def _surround(optimum: Optimum, tolerance: float) -> Plan:
 
 def _evaluated(optimum: Optimum) -> Plan:
     """A plan with all that needs no further search."""
+    behind = optimum.scenario.progress
     return Plan(
         scenario=optimum.scenario,
         status=optimum.status,
@@ -245,5 +247,7 @@ def _evaluated(optimum: Optimum) -> Plan:
         assumed=(),
         current=current(optimum),
         target=optimum.target,
+        progress=None if behind is None else Behind(**vars(behind)),
+        to_come=rest_of_run(optimum),
         warnings=notices(optimum),
     )

@@ -117,6 +117,36 @@ class Schedule(Record):
 
 
 @dataclass(frozen=True)
+class Behind(Record):
+    """What is behind in a run under way, as the scenario gives it."""
+
+    prompts: units.Prompts
+    """Prompts used."""
+    rollouts_per_prompt: units.RealRollouts
+    """Rollouts of each of them."""
+    labels: units.Labels
+    """Labels bought."""
+    cost: units.Money
+    """Money spent."""
+
+
+@dataclass(frozen=True)
+class Rest(Record):
+    """What is still to buy in a run under way."""
+
+    prompts: units.Prompts
+    """New prompts; 0 means: stop generating."""
+    rollouts_per_prompt: units.RolloutsPerPrompt
+    """Rollouts of each of them."""
+    rollouts: units.Rollouts
+    """Rollouts of all of them."""
+    labels: units.Labels
+    """New labels."""
+    cost: units.Money
+    """What they cost."""
+
+
+@dataclass(frozen=True)
 class Marginal(Record):
     """What a little more money does."""
 
@@ -309,6 +339,10 @@ class Plan(Result):
     """The scenario's ``current`` beside the plan."""
     target: Target | None
     """Set where the plan looks for the least budget."""
+    progress: Behind | None
+    """What is behind in a run under way; allocation, current and near_optimal count it in."""
+    to_come: Rest | None
+    """What is still to buy then."""
     warnings: tuple[Notice, ...] = field(metadata=NOT_IN_JSON)
     """What is doubtful, each with what to do."""
     robust: Robust | None = None

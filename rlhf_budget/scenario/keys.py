@@ -323,6 +323,22 @@ KEYS: Final[dict[str, Key]] = {
     "current.clip_threshold": Key(
         "Clip threshold; by default the best for the other three", "nats", at_least=0
     ),
+    # --- a run under way
+    "progress": _section("What is behind, in a run under way"),
+    "progress.prompts": Key(
+        "Prompts used", "prompts", "whole", at_least=0, at_most=LARGEST_COUNT, default=REQUIRED
+    ),
+    "progress.rollouts_per_prompt": Key(
+        "Rollouts of each of them; where groups differ, their harmonic mean",
+        "rollouts",
+        at_least=0,
+        at_most=LARGEST_GROUP,
+        default=0,
+    ),
+    "progress.labels": Key(
+        "Labels bought", "labels", "whole", at_least=0, at_most=LARGEST_COUNT, default=0
+    ),
+    "progress.cost": Key("Money spent, costs.fixed included", "currency", at_least=0, default=0),
     # --- free mappings
     "sources": _section("Where constants come from: key path -> text"),
     "checks": _section("Gates of the command check: result key -> {min, max}"),

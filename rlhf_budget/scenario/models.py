@@ -256,6 +256,20 @@ class CurrentAllocation(Section):
 
 
 @dataclass(frozen=True)
+class Progress(Section):
+    """What is behind, in a run under way."""
+
+    prompts: int
+    """Prompts used, a count."""
+    rollouts_per_prompt: float
+    """Rollouts of each; the harmonic mean where groups differ."""
+    labels: int
+    """Labels bought, a count."""
+    cost: float
+    """Currency spent."""
+
+
+@dataclass(frozen=True)
 class Scenario(Section):
     """A scenario with every constant resolved.
 
@@ -303,6 +317,8 @@ class Scenario(Section):
     """What the plan may choose from."""
     current: CurrentAllocation | None
     """The allocation to beat."""
+    progress: Progress | None
+    """What is behind; None before a run."""
     sources: dict[str, str]
     """Key path -> where the constant comes from."""
     checks: dict[str, dict[str, float]]
@@ -400,6 +416,7 @@ _INPUTS: Final = (
     "log_ratio",
     "groups",
     "limits",
+    "progress",
 )
 
 
@@ -432,6 +449,7 @@ def _models(resolution: Resolution) -> dict[str, Any]:
         "groups": Groups(**values["groups"]) if values["groups"] else None,
         "limits": _limits(values["limits"]),
         "current": CurrentAllocation(**values["current"]) if values["current"] else None,
+        "progress": Progress(**values["progress"]) if values["progress"] else None,
         "assumed": resolution.assumed,
     }
 

@@ -91,12 +91,14 @@ def _resolve_middle(written: Written) -> Resolution:
         "groups": sections.read_groups(reader),
         "limits": sections.read_limits(reader),
         "current": sections.read_current(reader),
+        "progress": sections.read_progress(reader),
         "sources": read_sources(reader),
         "checks": read_checks(reader),
         "scenarios": read_scenarios(reader),
     }
     _check_labels(reader, values["limits"])
     _check_group_sizes(reader, values["limits"])
+    _check_progress(reader, values)
     return Resolution(values, tuple(reader.assumed), derived, tuple(reader.problems))
 
 
@@ -169,6 +171,29 @@ def _check_group_sizes(reader: Reader, limits: dict[str, Any]) -> None:
         allowed = "a group size of which some multiple is allowed by limits.rollouts_per_prompt"
         found = "no product of a group size and epochs that limits.rollouts_per_prompt allows"
         reader.problem("limits.group_size", found, allowed)
+
+
+def _check_progress(reader: Reader, values: dict[str, Any]) -> None:
+    """Check that what is behind fits the budget, the limits and the reward model."""
+    behind = values["progress"]
+    if not behind:
+        return
+    budget = values["budget"]
+    if budget is not None and behind.get("cost", 0) > budget:
+        found = f"{behind['cost']:.15g} spent of a budget of {budget:.15g}"
+        reader.problem("progress.cost", found, "at most the budget, which is for the whole run")
+    if behind.get("prompts", 0) > 0 and behind.get("rollouts_per_prompt", 1) < 1:
+        found = f"{behind['rollouts_per_prompt']:g} for {behind['prompts']:,} prompts"
+        reader.problem("progress.rollouts_per_prompt", found, "a number >= 1 and <= 1024")
+    kind = _reward_model_kind(reader)
+    if kind in _WITHOUT_LABELS and behind.get("labels", 0) > 0:
+        allowed = f"0, since no labels are bought with {_WITHOUT_LABELS[kind]}"
+        reader.problem("progress.labels", f"{behind['labels']:g}", allowed)
+    for name in ("prompts", "labels"):
+        most = values["limits"].get(name, {}).get("max")
+        if most is not None and behind.get(name, 0) > most:
+            allowed = f"at most limits.{name}.max, {most:g}, which is for the whole run"
+            reader.problem(f"progress.{name}", f"{behind[name]:g}", allowed)
 
 
 _WITHOUT_LABELS: Final = {

@@ -38,7 +38,7 @@ Group = Literal[
 ]
 GROUPS: Final[tuple[Group, ...]] = get_args(Group)
 """Groups of constants, each a section of the scenario, in the order of the output."""
-_WITH: Final[dict[str, tuple[str, ...]]] = {"bound": ("groups",)}
+_WITH: Final[dict[str, tuple[str, ...]]] = {"bound": ("groups",), "budget": ("progress",)}
 """Sections that are counted with another."""
 
 

@@ -56,6 +56,8 @@ def prove(scenario: Scenario, allocation: Allocation, *, tolerance: float) -> by
     MissingExtraError
         Without python-flint.
     """
+    if scenario.progress is not None:
+        raise ProofError("a run that is under way has no proof yet: its plan is certified only")
     check = checker()
     boxes, searched = closed_boxes(prepare(scenario), tolerance)
     values: dict[str, Any] = {

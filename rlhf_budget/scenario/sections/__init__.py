@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from rlhf_budget.scenario.sections.bound import read_bound
 from rlhf_budget.scenario.sections.costs import read_costs
-from rlhf_budget.scenario.sections.limits import read_current, read_groups, read_limits
+from rlhf_budget.scenario.sections.limits import (
+    read_current,
+    read_groups,
+    read_limits,
+    read_progress,
+)
 from rlhf_budget.scenario.sections.log_ratio import mean_absolute, read_log_ratio
 from rlhf_budget.scenario.sections.objective import read_objective
 from rlhf_budget.scenario.sections.reward_model import CURVE, VERIFIABLE, read_reward_model
@@ -25,5 +30,6 @@ __all__ = [
     "read_limits",
     "read_log_ratio",
     "read_objective",
+    "read_progress",
     "read_reward_model",
 ]

@@ -1,4 +1,4 @@
-"""``limits``, and ``current``: the allocation to beat."""
+"""``limits``, ``current``: the allocation to beat, and ``progress``: what is behind."""
 
 from __future__ import annotations
 
@@ -117,3 +117,11 @@ def read_current(reader: Reader) -> Section | None:
     if reader.has("groups") and current.get("rollouts_per_prompt") == 1:
         reader.problem("current.rollouts_per_prompt", "1", "2 at least, with groups")
     return current
+
+
+def read_progress(reader: Reader) -> Section | None:
+    """Read ``progress``, None where it is not written."""
+    if not reader.has("progress") or not reader.mapping("progress"):
+        return None
+    names = ("prompts", "rollouts_per_prompt", "labels", "cost")
+    return present(**{name: reader.number(f"progress.{name}") for name in names})

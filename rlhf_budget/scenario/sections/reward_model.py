@@ -99,14 +99,20 @@ def _unknown_coverage(reader: Reader, kl: float | None) -> float | None:
 
 def _check_coverage_needed(reader: Reader, values: Section) -> None:
     """Note a missing coverage, unless every label comes from the current policy."""
-    if values.get("label_policy") == "current" and values.get("existing_labels") == 0:
+    # Labels bought earlier in a run came from earlier policies: they count as existing ones.
+    behind = reader.get("progress.labels")
+    if (
+        values.get("label_policy") == "current"
+        and values.get("existing_labels") == 0
+        and not (isinstance(behind, (int, float)) and behind > 0)
+    ):
         return
     if reader.sound("reward_model.label_policy", "reward_model.existing_labels"):
         reader.problem(
             "reward_model.coverage",
             "nothing",
             f"{KEYS['reward_model.coverage'].allowed}; or chi2; neither is needed with "
-            "label_policy: current and no existing labels",
+            "label_policy: current and no labels, neither existing nor under progress",
         )
 
 
