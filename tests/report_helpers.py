@@ -123,6 +123,8 @@ def make_plan(*, mapping: dict[str, Any] | None = None, **changes: Any) -> Plan:
             violations=("budget", "limits.labels.max"),
         ),
         target=None,
+        progress=None,
+        to_come=None,
         warnings=(
             Notice("assumed-constants", "reward_model.coverage: the middle of its range was used."),
         ),

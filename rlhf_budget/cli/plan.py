@@ -26,6 +26,12 @@ def plan(
             metavar="PROOF.json[.gz]", help="Write a proof that the command verify can check."
         ),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLAN.json", help="Take current from a saved plan: is a change worth it?"
+        ),
+    ] = None,
     robust: options.Robust = None,
     draws: options.Draws = 256,
     affordable: options.Affordable = 0.95,
@@ -56,6 +62,10 @@ def plan(
     )
     if information and target_bound is not None:
         raise typer.BadParameter("--information goes with a budget: not with --target-bound.")
+    if against is not None:
+        from rlhf_budget.planning.saved import saved_allocation
+
+        loaded = loaded.with_values({"current": saved_allocation(against)})
     if robust is None:
         found = planner.plan(loaded, tolerance=tolerance, target_bound=target_bound)
     else:

@@ -163,6 +163,7 @@ def plan_robustly(scenario: Scenario, asked: Robustness, *, tolerance: float = T
     """
     if scenario.budget is None:
         raise _missing_budget()
+    _require_no_progress(scenario, "--robust")
     middle = optimise(scenario, tolerance=tolerance)
     found = optimise_robustly(middle, asked, tolerance=tolerance)
     a, robust, case = found.allocation, found.robust, middle.case
@@ -195,6 +196,7 @@ def with_information(plan: Plan, *, affordable: float = 0.95, seed: int = 0) -> 
     seed
         Seed of the draws.
     """
+    _require_no_progress(plan.scenario, "--information")
     asked = Robustness(affordable=affordable, seed=seed)
     return replace(plan, information=worth_knowing(plan.scenario, asked))
 
@@ -203,6 +205,12 @@ def _require_finite(target_bound: float) -> None:
     if not math.isfinite(target_bound):
         wrong = Problem("target_bound", str(target_bound), "a finite number of reward units")
         raise ScenarioError((wrong,))
+
+
+def _require_no_progress(scenario: Scenario, option: str) -> None:
+    if scenario.progress is not None:
+        allowed = f"no progress: the rest of a run is planned without {option}, as yet"
+        raise ScenarioError((Problem("progress", "a run under way", allowed),))
 
 
 def _missing_budget() -> ScenarioError:

@@ -14,6 +14,7 @@ from rlhf_budget.report.document import Column, Document, Paragraph, Row, Sectio
 from rlhf_budget.report.numbers import integer, money, percent, significant
 from rlhf_budget.report.plan_words import CLEARLY_BELOW, group_words, guarantee_words
 from rlhf_budget.report.robust_words import information_section, risk_name, robust_section
+from rlhf_budget.report.underway import course, underway
 from rlhf_budget.report.words import amount, buys_labels, count, listing, measured_by
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def first_screen(plan: Plan, advice: Advice, *, elsewhere: str = "--explain") ->
     proved = plan.status == "optimal"
     headline = f"{'' if proved else 'Not proved to be the best: '}{_headline(plan)}"
     sections = (
+        underway(plan),
         robust_section(plan)
         if plan.robust
         else Section("Allocation", (_allocation(plan), *_clipping(plan))),
@@ -61,6 +63,8 @@ def _headline(plan: Plan) -> str:
         return (
             f"{least} is the least for a bound of {significant(plan.target.bound)}: {_buy(plan)}."
         )
+    if plan.progress is not None:
+        return course(plan)
     budget = plan.cost.budget or plan.cost.total
     if plan.robust is not None:
         return (
@@ -95,7 +99,7 @@ def _allocation(plan: Plan) -> Table:
     columns += [Column("current")] if current else []
     titles = {"prompts": "prompts", "rollouts_per_prompt": "rollouts per prompt"}
     if buys_labels(plan.scenario):
-        titles["labels"] = "labels to buy"
+        titles["labels"] = "labels to buy" if plan.progress is None else "labels in all"
     rows = []
     for name, title in titles.items():
         cells: list[Cell] = [title, rounded(getattr(plan.allocation, name), -1)]

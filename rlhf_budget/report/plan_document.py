@@ -16,6 +16,7 @@ from rlhf_budget.report.plan_words import (
     verdict,
 )
 from rlhf_budget.report.robust_words import information_section, robust_section
+from rlhf_budget.report.underway import underway
 from rlhf_budget.report.words import (
     INEQUALITIES,
     buys_labels,
@@ -40,6 +41,7 @@ def plan_document(plan: Plan) -> Document:
     """Arrange a plan for reading."""
     sections = (
         robust_section(plan),
+        underway(plan),
         information_section(plan),
         _allocation(plan),
         _bound(plan),
@@ -95,7 +97,8 @@ def _decisions(plan: Plan) -> list[tuple[str, str, Format]]:
         ("rollouts in all", "rollouts", "integer"),
     ]
     if buys_labels(plan.scenario):
-        decisions.append(("labels to buy", "labels", "integer"))
+        title = "labels to buy" if plan.progress is None else "labels, bought and to buy"
+        decisions.append((title, "labels", "integer"))
     if plan.allocation.clip_threshold is not None:
         decisions.append(("clip threshold, nats", "clip_threshold", "significant"))
     return decisions

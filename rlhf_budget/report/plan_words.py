@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rlhf_budget.bound.terms import rollout_choices
 from rlhf_budget.report.document import Paragraph
 from rlhf_budget.report.numbers import integer, money, percent, significant, small_percent
+from rlhf_budget.report.underway import course
 from rlhf_budget.report.words import (
     amount,
     buys_labels,
@@ -47,6 +48,8 @@ def verdict(plan: Plan) -> Paragraph:
 
 
 def _headline(plan: Plan) -> str:
+    if plan.progress is not None:
+        return course(plan)
     currency, total = plan.scenario.currency, significant(plan.bound.total)
     if plan.target is not None:
         least = amount(plan.target.least_cost, currency)

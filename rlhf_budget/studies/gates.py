@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from rlhf_budget.errors import (
-    FileAccessError,
     InfeasibleError,
     Problem,
     RlhfBudgetError,
@@ -18,6 +15,7 @@ from rlhf_budget.errors import (
 )
 from rlhf_budget.optimum.certified import TOLERANCE, least_cost
 from rlhf_budget.planning.planner import plan, plan_of_proof
+from rlhf_budget.planning.saved import read_saved
 from rlhf_budget.scenario.failure import Failure, failure
 from rlhf_budget.scenario.free_mappings import RESULT_KEYS
 from rlhf_budget.scenario.records import Record, Result
@@ -465,7 +463,7 @@ def max_increase(file: str, increase: float, currency: str, metric: str) -> Rule
     FileAccessError
         Where it cannot be read.
     """
-    whole = _read_json(file)
+    whole = read_saved(file)
     result: Any = whole.get("result", whole) if isinstance(whole, dict) else None
     value = result
     for name in metric.split("."):
@@ -481,20 +479,6 @@ def max_increase(file: str, increase: float, currency: str, metric: str) -> Rule
     base = Baseline(file, str(result.get("scenario", "")), version, float(value), increase)
     rule = Rule("max_increase", "--against", metric, "<=", base.value * (1.0 + increase))
     return replace(rule, baseline=base)
-
-
-def _read_json(file: str) -> Any:
-    try:
-        text = Path(file).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise FileAccessError(f"{file} could not be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        text = ""
-    try:
-        return json.loads(text)
-    except ValueError:
-        problem = Problem("--against", "no JSON", "what plan --format json prints", file)
-        raise ScenarioError((problem,)) from None
 
 
 def _baseline_problem(whole: Any, value: Any, file: str) -> Problem | None:

@@ -74,6 +74,8 @@ KEYS: dict[str, set[str] | None] = {
     "target": {"bound", "least_cost", "least_cost_lower_bound", "relative_gap"},
     "robust": None,
     "information": None,
+    "progress": {"prompts", "rollouts_per_prompt", "labels", "cost"},
+    "to_come": {"prompts", "rollouts_per_prompt", "rollouts", "labels", "cost"},
     "warnings": {"code", "message"},
 }
 RICH: dict[str, Any] = {

@@ -483,7 +483,7 @@ def test_coverage_is_not_needed_where_all_labels_are_current():
     assert scenario(reward_model=current).reward_model.coverage is None
     problem = the_problem(patched(reward_model={**current, "existing_labels": 5}))
     assert problem.key == "reward_model.coverage"
-    assert "label_policy: current and no existing labels" in problem.allowed
+    assert "label_policy: current and no labels, neither existing nor" in problem.allowed
     assert scenario(reward_model={"label_policy": "current"}).reward_model.coverage == 4.0
 
 

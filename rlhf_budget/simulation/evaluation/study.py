@@ -149,6 +149,9 @@ def _refuse_what_cannot_be_tried(scenario: Scenario) -> None:
         problems.append(Problem("bound.policy", "sgd", allowed))
     if scenario.budget is None:
         problems.append(Problem("budget", "nothing", "a number above 0"))
+    if scenario.progress is not None:
+        allowed = "no progress: worlds begin at the beginning (--set progress=null)"
+        problems.append(Problem("progress", "a run under way", allowed))
     if (scenario.bound.candidates or 1) > MOST_CHECKPOINTS:
         allowed = f"at most {MOST_CHECKPOINTS:,} candidates: each is a simulated checkpoint"
         problems.append(Problem("bound.candidates", str(scenario.bound.candidates), allowed))

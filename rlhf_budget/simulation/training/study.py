@@ -141,6 +141,9 @@ def _refuse_what_cannot_be_tried(scenario: Scenario, replicates: int) -> None:
     problems = []
     if scenario.budget is None:
         problems.append(Problem("budget", "nothing", "a number above 0"))
+    if scenario.progress is not None:
+        allowed = "no progress: worlds begin at the beginning (--set progress=null)"
+        problems.append(Problem("progress", "a run under way", allowed))
     if replicates < 2:
         allowed = "at least 2: half of them choose what the others judge"
         problems.append(Problem("replicates", str(replicates), allowed))

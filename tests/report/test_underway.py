@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import scenario_mapping
+
+from rlhf_budget import ScenarioError, load_scenario, plan
+from rlhf_budget.planning.saved import saved_allocation
+from rlhf_budget.report.underway import course, underway
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HALF = {"prompts": 1500, "rollouts_per_prompt": 16, "labels": 6000, "cost": 17000}
+
+
+def planned(**changes: Any) -> Any:
+    return plan(load_scenario(scenario_mapping(**changes)))
+
+
+def test_behind_and_to_come_add_up() -> None:
+    found = planned(progress=HALF)
+    (table,) = underway(found).parts
+    for title, _, *cells in ((row.cells[0], row, *row.cells[1:]) for row in table.rows):  # type: ignore[union-attr]
+        if title != "rollouts per prompt":
+            assert cells[0] + cells[1] == pytest.approx(cells[2]), title
+    assert underway(planned()).parts == ()
+    assert course(planned()) == ""
+
+
+def test_the_verdict_is_to_stay_where_the_old_plan_is_as_good() -> None:
+    whole = planned()
+    a = whole.allocation
+    n, K, m = a.prompts // 2, a.rollouts_per_prompt, a.labels // 2
+    spent = n * (5.0 + 0.02 * K) + 1.5 * m
+    behind = {"prompts": n, "rollouts_per_prompt": K, "labels": m, "cost": spent}
+    old = {"prompts": a.prompts, "rollouts_per_prompt": K, "labels": a.labels}
+    assert course(planned(progress=behind, current=old)).startswith("Stay: ")
+
+
+def test_the_verdict_is_to_change_where_that_gains() -> None:
+    old = {"prompts": 5000, "rollouts_per_prompt": 1, "labels": 6000}
+    found = planned(progress=HALF, current=old)
+    assert found.current is not None
+    assert not found.current.violations
+    assert course(found).startswith("Change: the old plan ends at a bound of ")
+    assert found.current.allocation.rollouts == 1500 * 16 + 3500
+
+
+def test_the_verdict_is_to_stop_where_no_prompt_is_worth_it() -> None:
+    costs = {"prompt": 500.0, "rollout": 20.0, "label": 1.5}
+    behind = {"prompts": 9000, "rollouts_per_prompt": 16, "labels": 100, "cost": 40000}
+    text = course(planned(progress=behind, costs=costs))
+    assert text.startswith("Stop generating: buy ")
+    assert "--against" in text
+
+
+def test_the_old_plan_comes_from_a_saved_one(tmp_path: Path) -> None:
+    saved = tmp_path / "plan.json"
+    saved.write_text(json.dumps({"schema_version": 1, **planned().to_dict()}))
+    a = planned().allocation
+    assert saved_allocation(str(saved)) == {
+        "prompts": a.prompts,
+        "rollouts_per_prompt": a.rollouts_per_prompt,
+        "labels": a.labels,
+        "clip_threshold": a.clip_threshold,
+    }
+    saved.write_text("{}")
+    with pytest.raises(ScenarioError, match="plan --format json"):
+        saved_allocation(str(saved))
