@@ -14,6 +14,7 @@ from rlhf_budget.cli import (
 from rlhf_budget.cli.calibrate_agreement import agreement
 from rlhf_budget.cli.calibrate_costs import costs
 from rlhf_budget.cli.calibrate_coverage import coverage
+from rlhf_budget.cli.calibrate_progress import progress
 from rlhf_budget.cli.calibrate_reward_model import reward_model
 
 if TYPE_CHECKING:
@@ -198,6 +199,7 @@ for _name, _command, _without in (
     ("reward-model", reward_model, ()),
     ("coverage", coverage, ("plot",)),
     ("costs", costs, ("plot",)),
+    ("progress", progress, ("plot", "include_unreliable")),
     ("agreement", agreement, ("plot", "include_unreliable", "into", "yes")),
     ("rollouts", rollouts, ()),
 ):

@@ -1,0 +1,1 @@
+"""What a run has used so far."""

@@ -1,0 +1,143 @@
+"""What a run has used so far, from the rollouts that it dumped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from rlhf_budget.calibrate.estimates import Calibration, Estimate, GroupSizes
+from rlhf_budget.calibrate.logs.fields import USED, FieldNames
+from rlhf_budget.calibrate.logs.selection import select_steps
+from rlhf_budget.calibrate.logs.steps import step_table
+from rlhf_budget.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HOURS = "hours x GPUs x hourly rate"
+"""How the money is reckoned."""
+
+
+@dataclass(frozen=True)
+class ProgressConstants(Calibration):
+    """A scenario's ``progress``: prompts, rollouts per prompt, labels and money behind."""
+
+    command: ClassVar[str] = "calibrate progress"
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What the dumps do not tell."""
+
+    labels: int | None = None
+    """Labels bought; None leaves the scenario's own."""
+    hours: float | None = None
+    """Hours that the run has taken."""
+    hourly_rate: float | None = None
+    """Price of one GPU hour, currency."""
+    gpus: int = 1
+    """GPUs."""
+
+
+def progress_from_files(
+    paths: Sequence[str],
+    *,
+    trainer: str | None = None,
+    fields: FieldNames | None = None,
+    spending: Spending | None = None,
+    level: float = 0.95,
+    strict: bool = False,
+) -> ProgressConstants:
+    """Count what a run has used: all steps, with copies dropped as for the other constants.
+
+    A prompt that comes back in a later epoch is one prompt with more rollouts. Where prompts have
+    unequal numbers of rollouts the count is their harmonic mean, with which unequal groups enter
+    Theorem 1 (docs/theory.md, a run that is under way).
+
+    Parameters
+    ----------
+    paths
+        Files, patterns and directories of rollouts.
+    trainer
+        Whose format it is; recognised where None.
+    fields
+        Field names given by hand.
+    spending
+        Labels and money.
+    level
+        Level of intervals, of which counts have none.
+    strict
+        Whether a row that cannot be used is an error.
+
+    Raises
+    ------
+    CalibrationError
+        If there is no usable row, or the paths hold a log without rollouts.
+    FileAccessError
+        If a file is missing or cannot be read.
+    """
+    import narwhals as nw
+
+    from rlhf_budget.calibrate.logs.engine import open_engine
+    from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
+    from rlhf_budget.calibrate.logs.scratch import scratch_folder
+    from rlhf_budget.calibrate.logs.source import open_source
+
+    with scratch_folder() as folder, open_engine("duckdb") as engine:
+        names = fields or FieldNames()
+        found = open_source(paths, trainer, names, None, engine, folder, run=None, strict=strict)
+        if isinstance(found, MetricsLog):
+            raise CalibrationError("a log alone does not tell its prompts apart: give the rollouts")
+        table = step_table(found.rows, engine)
+        selection = select_steps(table, "100%", found.evaluation_steps, strict=strict)
+        used = found.rows.filter(nw.col("reason") == USED)
+        if selection.left_out:
+            used = used.filter(~nw.col("step").is_in(list(selection.left_out)))
+        one = used.with_columns(row=nw.lit(1.0)).group_by("prompt").agg(nw.col("row").sum())
+        counts = one.with_columns(inverse=1.0 / nw.col("row"), prompts=nw.lit(1.0))
+        sums = ("prompts", "row", "inverse")
+        ends = nw.col("row").min().alias("least"), nw.col("row").max().alias("most")
+        (record,) = engine.fetch(counts.select(*(nw.col(name).sum() for name in sums), *ends))
+    prompts, rows = round(record["prompts"]), round(record["row"])
+    source = replace(
+        found.source,
+        rows_read=sum(row.rows for row in table) + sum(s.count for s in found.source.skipped),
+        rows_used=rows,
+        skipped=(*found.source.skipped, *selection.skipped),
+        steps=None if selection.first is None else (selection.first, selection.last or 0),
+        prompts=prompts,
+        rollouts_per_prompt=GroupSizes(
+            round(record["least"]), rows / prompts, round(record["most"])
+        ),
+    )
+    mean = round(prompts / record["inverse"], 9)
+    estimates = (
+        _counted("progress.prompts", "prompts", prompts, "distinct-prompts", prompts),
+        _counted("progress.rollouts_per_prompt", "rollouts", mean, "harmonic-mean", prompts),
+        *_spent(spending or Spending()),
+    )
+    return ProgressConstants(
+        level=level,
+        source=source,
+        estimates=estimates,
+        warnings=(*found.warnings, *selection.warnings),
+    )
+
+
+def _counted(constant: str, unit: str, value: float, method: str, sample_size: int) -> Estimate:
+    return Estimate(constant, unit, "estimated", value, None, None, method, sample_size)
+
+
+def _spent(spending: Spending) -> tuple[Estimate, Estimate]:
+    labels = Estimate.unavailable(
+        "progress.labels", "labels", "given", "give --labels, or write progress.labels"
+    )
+    if spending.labels is not None:
+        labels = _counted("progress.labels", "labels", spending.labels, "given", 1)
+    cost = Estimate.unavailable(
+        "progress.cost", "currency", HOURS, "give --hours and --hourly-rate, or write progress.cost"
+    )
+    if spending.hours is not None and spending.hourly_rate is not None:
+        money = spending.hours * spending.gpus * spending.hourly_rate
+        cost = _counted("progress.cost", "currency", money, HOURS, 1)
+    return labels, cost

@@ -1,0 +1,86 @@
+"""docs/underway.md: its commands, run on what TRL dumped."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rlhf_budget import CalibrationError, load_scenario
+from rlhf_budget.calibrate.progress.calibration import Spending, progress_from_files
+
+ROOT = Path(__file__).parents[1]
+DUMP = ROOT / "tests" / "data" / "trainers" / "trl-grpo-k8"
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rlhf_budget", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_the_commands_of_the_page(tmp_path: Path) -> None:
+    shutil.copytree(DUMP, tmp_path / "completions")
+    scenario = {
+        "budget": 4000,
+        "objective": {"kl_coefficient": 0.05},
+        "bound": {"policy": "pac_bayes", "posterior_kl": 17},
+        "costs": {"prompt": 0.05, "rollout": 0.01, "label": 1.5},
+        "reward_model": {"coverage": 2.0, "error": {"floor": 0.02, "scale": 4.0, "exponent": 0.6}},
+        "log_ratio": {"family": "gaussian", "kl": 6.0},
+    }
+    (tmp_path / "scenario.yaml").write_text(yaml.safe_dump(scenario))
+    run(tmp_path, "plan", "scenario.yaml", "-o", "plan.json")
+    page = (ROOT / "docs" / "underway.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^rlhf-budget (.*)$", page, flags=re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["calibrate", "plan"]
+    for command in commands:
+        answer = run(tmp_path, *shlex.split(command)).stdout
+    found = load_scenario(str(tmp_path / "scenario.yaml")).progress
+    assert found is not None
+    assert (found.prompts, found.rollouts_per_prompt, found.labels, found.cost) == (48, 24, 500, 60)
+    assert answer.splitlines()[1].startswith(("Stay: ", "Change: ", "Best rest: "))
+    assert "behind  to come" in answer
+    rest = json.loads(run(tmp_path, "plan", "scenario.yaml", "-f", "json").stdout)
+    assert rest["allocation"]["prompts"] == 48 + rest["to_come"]["prompts"]
+
+
+def test_groups_of_unequal_size_count_by_their_harmonic_mean(tmp_path: Path) -> None:
+    sizes = {"a": 2, "b": 8, "c": 4}
+    rows = [
+        {"prompt": prompt, "reward": float(index % 2), "step": 1 + index % 2}
+        for prompt, size in sizes.items()
+        for index in range(size)
+    ]
+    log = tmp_path / "rollouts.jsonl"
+    log.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    found = progress_from_files([str(log)], spending=Spending(labels=7))
+    fragment = found.fragment()["progress"]
+    assert fragment["prompts"] == 3
+    assert fragment["rollouts_per_prompt"] == pytest.approx(3 / (1 / 2 + 1 / 8 + 1 / 4))
+    assert fragment["labels"] == 7
+    assert "cost" not in fragment
+    log.write_text('{"loss": 1.0}\n')
+    with pytest.raises(CalibrationError):
+        progress_from_files([str(log)])
+
+
+def test_the_nightly_workflow_runs_commands_that_there_are() -> None:
+    text = (ROOT / "examples" / "ci" / "underway.yml").read_text(encoding="utf-8")
+    steps = yaml.safe_load(text)["jobs"]["rest"]["steps"]
+    script = "\n".join(step.get("run", "") for step in steps)
+    for option in set(re.findall(r"--[a-z-]+", script)) - {"--date"}:
+        command = "plan" if option in {"--against", "--format", "--output"} else "calibrate"
+        words = (command, "--help") if command == "plan" else (command, "progress", "--help")
+        assert option in run(ROOT, *words).stdout, option
