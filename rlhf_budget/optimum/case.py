@@ -135,15 +135,22 @@ def prepare(scenario: Scenario) -> Case:
         bound=bound,
         prices=prices,
         allowed=allowed,
-        # Silent groups can make a dominated K the best.
-        rollouts=allowed if bound.shares else _undominated(bound.constants, prices, allowed),
+        rollouts=_undominated(bound, prices, allowed),
         prompts=(fewest[0], most[0]),
         labels=(fewest[1], most[1]) if buys else (0, 0),
     )
 
 
-def _undominated(c: Constants, prices: Prices, allowed: tuple[int, ...]) -> tuple[int, ...]:
-    """Values of K that can be best: the least where K teaches nothing, the most where free."""
+def _undominated(bound: BoundFunction, prices: Prices, allowed: tuple[int, ...]) -> tuple[int, ...]:
+    """Values of K that can be best: the least where K teaches nothing, the most where free.
+
+    With silent groups, the least of each share of groups that teach; none is ruled out by price.
+    """
+    c, shares = bound.constants, bound.shares
     if not c.shape.rollouts and not (c.shape.deviation and c.rollout_variance):
-        return allowed[:1]
+        if not shares:
+            return allowed[:1]
+        return tuple(sorted({shares[K]: K for K in reversed(allowed)}.values()))
+    if shares:
+        return allowed
     return allowed[-1:] if prices.rollout == 0 else allowed
