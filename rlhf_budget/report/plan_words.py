@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from rlhf_budget.bound.terms import rollout_choices
+from rlhf_budget.planning.advice import AS_GOOD
 from rlhf_budget.report.document import Paragraph
 from rlhf_budget.report.numbers import integer, money, percent, significant, small_percent
 from rlhf_budget.report.underway import course
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 CLEARLY_BELOW = 0.9
 """A near-optimal plan at this share of the budget or less is worth the headline."""
-AS_GOOD = 5e-4
-"""Relative differences of bounds below this are not worth acting on."""
 NEXT_SHARE = 0.01
 """The share of the money whose value is told as that of the next money."""
 
