@@ -108,9 +108,11 @@ def closed_boxes(case: Case, tolerance: float) -> tuple[tuple[list[int], ...], f
 
     The boxes are columns: least and most K, least and most n. What cannot be paid for is cut off,
     exactly. Where the search left out values of K that cannot be best, the boxes of the others hold
-    them too: K lowers nothing there, or costs nothing.
+    them too: K lowers nothing there, or costs nothing. With silent groups it leaves out none.
     """
     closed: list[Boxes] = []
+    if case.bound.shares:
+        case = case.with_every_rollout()
     problem = budget_problem([case])
     (search,) = minimise(problem, problem.boxes(), 1, tolerance=tolerance, record=closed.append)
     _, first, last, low, high = (np.concatenate(column) for column in zip(*closed, strict=True))
