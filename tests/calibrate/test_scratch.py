@@ -13,7 +13,9 @@ import pytest
 from rlhf_budget.calibrate.logs.scratch import PREFIX, scratch_folder
 
 HANGING = """
-import sys, time
+import signal, sys, time
+# A shell has what it starts in the background ignore interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import rlhf_budget.calibrate.logs.engine as engine
 def hang(*_, **__):
     print("reading", flush=True)
@@ -48,16 +50,15 @@ def temporary(tmp_path, monkeypatch):
 )
 def test_a_signal_leaves_nothing_behind(log, temporary, number, code):
     command = [sys.executable, "-c", HANGING, "calibrate", "rollouts", str(log)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ))
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"reading\n"
-    in_use = set(temporary.glob(f"{PREFIX}*"))
-    assert in_use
-    with scratch_folder() as own:  # a folder in use is nobody's to remove
-        assert set(temporary.iterdir()) == {*in_use, own}
-    process.send_signal(number)
-    assert process.wait() == code
-    process.stdout.close()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"reading\n"
+        in_use = set(temporary.glob(f"{PREFIX}*"))
+        assert in_use
+        with scratch_folder() as own:  # a folder in use is nobody's to remove
+            assert set(temporary.iterdir()) == {*in_use, own}
+        process.send_signal(number)
+        assert process.wait() == code
     left = list(temporary.iterdir())
     assert set(left) == (in_use if number == signal.SIGKILL else set())
     with scratch_folder() as own:
