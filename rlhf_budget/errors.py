@@ -16,9 +16,8 @@ Every exception that the package raises on purpose is in this tree::
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
-
-from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario import units

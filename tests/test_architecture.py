@@ -17,7 +17,6 @@ import rlhf_budget
 PACKAGE = Path(rlhf_budget.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
-    {"values"},
     {"errors"},
     {"scenario"},
     {"bound"},
@@ -107,7 +106,7 @@ def test_every_room_has_its_place() -> None:
     rooms = {room_of(path.relative_to(PACKAGE).as_posix()) for path in FILES}
     assert rooms - {"__init__", "calibrate"} == set(RANK)
     top = {path.name for path in PACKAGE.glob("*.py")}
-    assert top == {"__init__.py", "__main__.py", "errors.py", "values.py"}
+    assert top == {"__init__.py", "__main__.py", "errors.py"}
 
 
 def test_the_page_shows_the_folders_on_disk() -> None:

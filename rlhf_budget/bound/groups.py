@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from rlhf_budget.scenario.models import Groups, Scenario
+    from rlhf_budget.scenario.models import Scenario
+    from rlhf_budget.scenario.sections.limits import Groups
 
 
 def informative_shares(groups: Groups, largest: int) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rlhf_budget.scenario.models import BoundSettings, Sgd
+    from rlhf_budget.scenario.sections.bound import BoundSettings, Sgd
 
     Number = float | NDArray[np.float64]
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from rlhf_budget.bound.results import Allocation
     from rlhf_budget.bound.tails import Tail
-    from rlhf_budget.scenario.models import Limits, Scenario
+    from rlhf_budget.scenario.models import Scenario
+    from rlhf_budget.scenario.sections.limits import Limits
 
     Number = float | NDArray[np.float64]
 

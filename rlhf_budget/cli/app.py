@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from rlhf_budget import __version__
 from rlhf_budget.cli import errors
-from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +21,7 @@ _COMPLETION = "_RLHF_BUDGET_COMPLETE"
 """Environment variable by which a shell asks for completions."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """Where a command lives."""
 
     module: str

@@ -19,7 +19,7 @@ from rlhf_budget.optimum.case import CAP, Case, prepare
 from rlhf_budget.optimum.results import Certificate, Target
 from rlhf_budget.optimum.search import FULL_EFFORT, minimise
 from rlhf_budget.optimum.target_problem import target_problem
-from rlhf_budget.values import dataclass
+from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

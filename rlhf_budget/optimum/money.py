@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 from rlhf_budget.scenario.records import Record
-from rlhf_budget.values import dataclass
+from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario import units

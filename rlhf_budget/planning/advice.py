@@ -13,7 +13,7 @@ from rlhf_budget.optimum.money import Prices, exact, prices_of
 from rlhf_budget.optimum.search import BESIDE_EFFORT
 from rlhf_budget.scenario.leaves import guesses, positive_leaves
 from rlhf_budget.scenario.records import Record
-from rlhf_budget.values import dataclass
+from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from rlhf_budget.bound.results import Allocation
     from rlhf_budget.optimum.certified import Optimum
     from rlhf_budget.planning.questions import Plans
-    from rlhf_budget.scenario.models import Limits, RolloutLimits, Scenario
+    from rlhf_budget.scenario.models import Scenario
+    from rlhf_budget.scenario.sections.limits import Limits, RolloutLimits
 
 MOST_ROLLOUTS = 1024
 """K never exceeds this."""

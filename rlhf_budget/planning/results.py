@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rlhf_budget.scenario.leaves import guesses
 from rlhf_budget.scenario.records import LEFT_OUT_IF_NONE, NOT_IN_JSON, Record, Result
-from rlhf_budget.values import dataclass
+from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.bound.results import Allocation, Bound

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from rlhf_budget.values import dataclass
+from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-from rlhf_budget.values import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +22,7 @@ FORMATS: Final = {
 """Name -> module, function from an :class:`Answer` to text, and suffixes of files that mean it."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """A result in the forms that the formats need, each made when it is asked for."""
 
     command: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-from rlhf_budget.values import dataclass
+from rlhf_budget.scenario.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from rlhf_budget.values import dataclass
+from rlhf_budget.scenario.values import dataclass
 
 REQUIRED: Final = "required"
 """Default of a key that has to be written."""

@@ -11,9 +11,9 @@ from rlhf_budget.errors import Problem, ScenarioError
 from rlhf_budget.scenario.merge import merge_scenario
 from rlhf_budget.scenario.reading import Place, Places, place_of, shown
 from rlhf_budget.scenario.samples import decoded, read_bytes
+from rlhf_budget.scenario.values import dataclass
 from rlhf_budget.scenario.written import DEFAULT_NAME, Written, key_of, plain, unknown_keys
 from rlhf_budget.scenario.yaml_source import read_yaml
-from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A scenario in its resolved form: frozen dataclasses, one for each section.
+"""A scenario in its resolved form: frozen dataclasses, one for each section beside its reader.
 
 Limits and descriptions of every constant are in ``rlhf_budget.scenario.keys.KEYS``; the values here
 have passed them. Plain dataclasses, since importing a validation library costs more than a plan.
@@ -6,7 +6,6 @@ have passed them. Plain dataclasses, since importing a validation library costs 
 
 from __future__ import annotations
 
-import copy
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -15,258 +14,29 @@ from rlhf_budget.scenario.layers import read_written
 from rlhf_budget.scenario.merge import path_of
 from rlhf_budget.scenario.overrides import with_values
 from rlhf_budget.scenario.resolve import Resolution, resolve
-from rlhf_budget.scenario.schedule import group_sizes
+from rlhf_budget.scenario.sections.bound import BoundSettings, Sgd
+from rlhf_budget.scenario.sections.common import Section
+from rlhf_budget.scenario.sections.costs import Costs, PromptCost
+from rlhf_budget.scenario.sections.limits import (
+    CurrentAllocation,
+    Groups,
+    IntegerRange,
+    Limits,
+    NumberRange,
+    Progress,
+    RolloutLimits,
+)
+from rlhf_budget.scenario.sections.log_ratio import LogRatio
+from rlhf_budget.scenario.sections.objective import Objective
+from rlhf_budget.scenario.sections.reward_model import ErrorCurve, RewardModel
+from rlhf_budget.scenario.values import dataclass
 from rlhf_budget.scenario.written import plain
-from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Self
+    from collections.abc import Callable, Mapping
 
     from rlhf_budget.scenario.assumptions import Assumption
     from rlhf_budget.scenario.written import Written
-
-
-class Section:
-    """Base of all sections."""
-
-    def model_copy(self, *, update: Mapping[str, Any]) -> Self:
-        """Return a copy with some fields changed, unvalidated: for values known to be legal."""
-        changed = copy.copy(self)
-        changed.__dict__.update(update)
-        return changed
-
-
-@dataclass(frozen=True)
-class Objective(Section):
-    """What is maximised, and with which certainty."""
-
-    kl_coefficient: float
-    """beta, reward per nat."""
-    reward_range: float
-    """R, length of the interval of rewards, reward units."""
-    failure_probability: float
-    """delta, a probability."""
-
-
-@dataclass(frozen=True)
-class Sgd(Section):
-    """SGD as an Ornstein-Uhlenbeck process."""
-
-    learning_rate: float
-    """Learning rate eta."""
-    batch_size: int
-    """Samples in a batch."""
-    hessian_eigenvalues: tuple[float, ...]
-    """Eigenvalues of the Hessian at the optimum."""
-    gradient_noise_eigenvalues: tuple[float, ...]
-    """Eigenvalues of the gradient-noise covariance, in the same order."""
-    prior_std: float
-    """Standard deviation s of the prior."""
-    distance: float
-    """Distance of the optimum from the prior's mean."""
-
-
-@dataclass(frozen=True)
-class BoundSettings(Section):
-    """Which bound is minimised; constants that are not needed may be None."""
-
-    concentration: Literal["hoeffding", "prompt_mean", "bernstein"]
-    """Concentration inequality."""
-    policy: Literal["fixed", "finite_class", "pac_bayes", "sgd"]
-    """How the policy depends on the data."""
-    candidates: int | None = None
-    """Candidates of ``finite_class``, a count."""
-    posterior_kl: float | None = None
-    """KL(Q||P) of ``pac_bayes``, nats."""
-    prompt_variance: float | None = None
-    """Variance between prompts, reward units squared."""
-    rollout_variance: float | None = None
-    """Mean variance within a prompt, reward units squared."""
-    sgd: Sgd | None = None
-    """Constants of ``sgd``."""
-
-
-@dataclass(frozen=True)
-class PromptCost(Section):
-    """What a prompt costs: acquisition beyond those that exist, and prefill for every one."""
-
-    acquisition: float
-    """Currency per new prompt."""
-    existing: int
-    """Prompts owned, a count."""
-    prefill: float
-    """Currency per prompt."""
-
-
-@dataclass(frozen=True)
-class Costs(Section):
-    """What things cost."""
-
-    prompt: PromptCost
-    """Price of prompts."""
-    rollout: float
-    """Currency per rollout."""
-    label: float | None
-    """Currency per label; None where none are bought and no price is given."""
-    fixed: float
-    """Currency, spent whatever the plan."""
-    derived: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
-    """Key paths of prices computed from GPU tokens: their float is their exact value."""
-
-
-@dataclass(frozen=True)
-class ErrorCurve(Section):
-    """Mean squared error of the reward model: ``floor + scale * labels**(-exponent)``."""
-
-    floor: float
-    """Reward units squared."""
-    scale: float
-    """Reward units squared, at one label."""
-    exponent: float
-    """Power of the number of labels."""
-
-
-@dataclass(frozen=True)
-class RewardModel(Section):
-    """How well the reward model knows the reward."""
-
-    coverage: float | None
-    """C >= 1; None where every label comes from the current policy."""
-    coverage_kind: Literal["density", "features"]
-    """What C was measured on."""
-    error: ErrorCurve | float
-    """Learning curve, or the mean squared error of a finished reward model (reward units
-    squared)."""
-    existing_labels: int
-    """Labels owned, a count."""
-    label_policy: Literal["behaviour", "current"]
-    """Whose rollouts new labels compare."""
-
-
-@dataclass(frozen=True)
-class LogRatio(Section):
-    """Law of the log-ratio of policy and reference on whole responses.
-
-    The fields that its family does not have are None.
-    """
-
-    family: str
-    """Name of the family, as in ``rlhf_budget.scenario.families``."""
-    kl: float | None = None
-    """Gaussian: mean of the log-ratio, nats per sequence."""
-    std: float | None = None
-    """Gaussian: standard deviation, nats; None stands for ``sqrt(2 kl)``."""
-    mean: float | None = None
-    """Exponential: mean of the magnitude, nats."""
-    shape: float | None = None
-    """Gamma, weibull, lomax: no unit."""
-    scale: float | None = None
-    """Half_normal, gamma, weibull, lomax: nats."""
-    mu: float | None = None
-    """Lognormal: mean of ``ln |l|``, ln nats."""
-    sigma: float | None = None
-    """Lognormal: standard deviation of ``ln |l|``, ln nats."""
-    samples: tuple[float, ...] | None = field(default=None, repr=False)
-    """Empirical: nats per sequence."""
-
-
-@dataclass(frozen=True)
-class IntegerRange(Section):
-    """Limits of a whole number."""
-
-    min: int
-    """Least, a count."""
-    max: int | None = None
-    """Largest, a count; None where there is none."""
-
-
-@dataclass(frozen=True)
-class NumberRange(Section):
-    """Limits of a number."""
-
-    min: float
-    """Least, nats."""
-    max: float | None = None
-    """Largest, nats; None where there is none."""
-
-
-@dataclass(frozen=True)
-class RolloutLimits(Section):
-    """Limits of the rollouts of a prompt: ``min`` and ``max``, or ``choices``."""
-
-    min: int | None = None
-    """Least, a count."""
-    max: int | None = None
-    """Largest, a count."""
-    choices: tuple[int, ...] | None = None
-    """Counts to choose from, ascending."""
-
-
-@dataclass(frozen=True)
-class Limits(Section):
-    """What the plan may choose from."""
-
-    prompts: IntegerRange
-    """Prompts."""
-    rollouts_per_prompt: RolloutLimits
-    """Rollouts of each prompt."""
-    labels: IntegerRange
-    """New labels."""
-    clip_threshold: NumberRange
-    """Clip threshold."""
-    group_size: RolloutLimits | None = None
-    """Rollouts drawn together; None where the file says nothing of epochs."""
-    epochs: IntegerRange | None = None
-    """Visits to each prompt, beside a group size."""
-
-    @property
-    def group_sizes(self) -> dict[int, int]:
-        """Every allowed number of rollouts per prompt, ascending -> its group size."""
-        size, epochs = self.group_size, self.epochs
-        return group_sizes(
-            vars(self.rollouts_per_prompt),
-            vars(size) if size else None,
-            vars(epochs) if epochs else None,
-        )
-
-
-@dataclass(frozen=True)
-class Groups(Section):
-    """Rewards of 0 and 1: how often a group's rewards are all equal, and so teach nothing."""
-
-    mean: float
-    """Mean reward, a share of the way from the lower to the higher value."""
-    correlation: float
-    """Intraclass correlation, a fraction."""
-
-
-@dataclass(frozen=True)
-class CurrentAllocation(Section):
-    """The allocation to beat."""
-
-    prompts: int
-    """A count."""
-    rollouts_per_prompt: int
-    """A count."""
-    labels: int
-    """A count."""
-    clip_threshold: float | None = None
-    """Nats; None stands for the best for the other three."""
-
-
-@dataclass(frozen=True)
-class Progress(Section):
-    """What is behind, in a run under way."""
-
-    prompts: int
-    """Prompts used, a count."""
-    rollouts_per_prompt: float
-    """Rollouts of each; the harmonic mean where groups differ."""
-    labels: int
-    """Labels bought, a count."""
-    cost: float
-    """Currency spent."""
 
 
 @dataclass(frozen=True)
@@ -440,48 +210,38 @@ def _all_problems(written: Written, resolution: Resolution) -> tuple[Problem, ..
 def _models(resolution: Resolution) -> dict[str, Any]:
     """Return the fields of a scenario from its resolved values."""
     values = resolution.values
+    bound, costs, limits = values["bound"], values["costs"], values["limits"]
+    reward_model = values["reward_model"]
+    if isinstance(reward_model, dict):
+        error = reward_model["error"]
+        error = ErrorCurve(**error) if isinstance(error, dict) else error
+        reward_model = RewardModel(**{"coverage": None, **reward_model, "error": error})
     return values | {
         "objective": Objective(**values["objective"]),
-        "bound": _bound(values["bound"]),
-        "costs": _costs(values["costs"], resolution.derived),
-        "reward_model": _reward_model(values["reward_model"]),
-        "log_ratio": _log_ratio(values["log_ratio"]),
-        "groups": Groups(**values["groups"]) if values["groups"] else None,
-        "limits": _limits(values["limits"]),
-        "current": CurrentAllocation(**values["current"]) if values["current"] else None,
-        "progress": Progress(**values["progress"]) if values["progress"] else None,
+        "bound": BoundSettings(**bound | {"sgd": _unless_absent(Sgd, bound.get("sgd"))}),
+        "costs": Costs(
+            PromptCost(**costs["prompt"]),
+            costs["rollout"],
+            costs.get("label"),
+            costs["fixed"],
+            derived=resolution.derived,
+        ),
+        "reward_model": reward_model,
+        "log_ratio": _unless_absent(LogRatio, values["log_ratio"]),
+        "groups": _unless_absent(Groups, values["groups"]),
+        "limits": Limits(
+            prompts=IntegerRange(**limits["prompts"]),
+            rollouts_per_prompt=RolloutLimits(**limits["rollouts_per_prompt"]),
+            labels=IntegerRange(**limits["labels"]),
+            clip_threshold=NumberRange(**limits["clip_threshold"]),
+            group_size=_unless_absent(RolloutLimits, limits["group_size"]),
+            epochs=_unless_absent(IntegerRange, limits["epochs"]),
+        ),
+        "current": _unless_absent(CurrentAllocation, values["current"]),
+        "progress": _unless_absent(Progress, values["progress"]),
         "assumed": resolution.assumed,
     }
 
 
-def _bound(values: dict[str, Any]) -> BoundSettings:
-    sgd = values.get("sgd")
-    return BoundSettings(**{**values, "sgd": Sgd(**sgd) if sgd else None})
-
-
-def _costs(values: dict[str, Any], derived: frozenset[str]) -> Costs:
-    prompt = PromptCost(**values["prompt"])
-    return Costs(prompt, values["rollout"], values.get("label"), values["fixed"], derived=derived)
-
-
-def _reward_model(values: dict[str, Any] | Literal["verifiable"]) -> Any:
-    if not isinstance(values, dict):
-        return values
-    error = values["error"]
-    error = ErrorCurve(**error) if isinstance(error, dict) else error
-    return RewardModel(**{"coverage": None, **values, "error": error})
-
-
-def _log_ratio(values: dict[str, Any] | None) -> LogRatio | None:
-    return None if values is None else LogRatio(**values)
-
-
-def _limits(values: dict[str, Any]) -> Limits:
-    return Limits(
-        prompts=IntegerRange(**values["prompts"]),
-        rollouts_per_prompt=RolloutLimits(**values["rollouts_per_prompt"]),
-        labels=IntegerRange(**values["labels"]),
-        clip_threshold=NumberRange(**values["clip_threshold"]),
-        group_size=RolloutLimits(**values["group_size"]) if values["group_size"] else None,
-        epochs=IntegerRange(**values["epochs"]) if values["epochs"] else None,
-    )
+def _unless_absent(section: Callable[..., Any], values: dict[str, Any] | None) -> Any:
+    return section(**values) if values else None

@@ -15,8 +15,8 @@ from rlhf_budget.scenario.reading import UNKNOWN, Reader
 from rlhf_budget.scenario.samples import read_samples
 from rlhf_budget.scenario.schedule import group_sizes
 from rlhf_budget.scenario.sections.common import is_mapping
+from rlhf_budget.scenario.values import dataclass
 from rlhf_budget.scenario.written import DEFAULT_NAME
-from rlhf_budget.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.errors import Problem

@@ -10,7 +10,7 @@ from rlhf_budget.errors import Problem
 from rlhf_budget.scenario.keys import CHILDREN
 from rlhf_budget.scenario.reading import Place, Places, place_of, shown
 from rlhf_budget.scenario.suggestions import allowed_keys
-from rlhf_budget.values import dataclass
+from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

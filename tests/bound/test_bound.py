@@ -23,7 +23,7 @@ from rlhf_budget.bound.terms import (
     stack,
     take,
 )
-from rlhf_budget.scenario.models import Sgd
+from rlhf_budget.scenario.sections.bound import Sgd
 
 N, K, R, β, δ, τ = 700, 3, 1.0, 0.05, 0.05, 4.0
 WIDTH = R + 2 * β * τ

@@ -12,7 +12,7 @@ from scipy.special import betaln
 
 from rlhf_budget import Allocation, ScenarioError, evaluate, load_scenario, plan
 from rlhf_budget.bound.groups import informative_share, informative_shares, textbook_rollouts
-from rlhf_budget.scenario.models import Groups
+from rlhf_budget.scenario.sections.limits import Groups
 
 HARD = {"mean": 0.177, "correlation": 0.33}
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rlhf_budget.bound.tails.lognormal import LogNormal
     from rlhf_budget.bound.tails.lomax import Lomax
     from rlhf_budget.bound.tails.weibull import Weibull
-    from rlhf_budget.scenario.models import LogRatio
+    from rlhf_budget.scenario.sections.log_ratio import LogRatio
 
 __all__ = [
     "Empirical",

@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rlhf_budget.scenario import assumptions
 from rlhf_budget.scenario.keys import KEYS, POLICIES
-from rlhf_budget.scenario.sections.common import present, scaled_number
+from rlhf_budget.scenario.sections.common import Section, present, scaled_number
 from rlhf_budget.scenario.suggestions import allowed_mapping
+from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario.reading import Reader
-    from rlhf_budget.scenario.sections.common import Section
+    from rlhf_budget.scenario.sections.common import Values
 
 
-def read_bound(reader: Reader, reward_range: float | None) -> Section:
+@dataclass(frozen=True)
+class Sgd(Section):
+    """SGD as an Ornstein-Uhlenbeck process."""
+
+    learning_rate: float
+    """Learning rate eta."""
+    batch_size: int
+    """Samples in a batch."""
+    hessian_eigenvalues: tuple[float, ...]
+    """Eigenvalues of the Hessian at the optimum."""
+    gradient_noise_eigenvalues: tuple[float, ...]
+    """Eigenvalues of the gradient-noise covariance, in the same order."""
+    prior_std: float
+    """Standard deviation s of the prior."""
+    distance: float
+    """Distance of the optimum from the prior's mean."""
+
+
+@dataclass(frozen=True)
+class BoundSettings(Section):
+    """Which bound is minimised; constants that are not needed may be None."""
+
+    concentration: Literal["hoeffding", "prompt_mean", "bernstein"]
+    """Concentration inequality."""
+    policy: Literal["fixed", "finite_class", "pac_bayes", "sgd"]
+    """How the policy depends on the data."""
+    candidates: int | None = None
+    """Candidates of ``finite_class``, a count."""
+    posterior_kl: float | None = None
+    """KL(Q||P) of ``pac_bayes``, nats."""
+    prompt_variance: float | None = None
+    """Variance between prompts, reward units squared."""
+    rollout_variance: float | None = None
+    """Mean variance within a prompt, reward units squared."""
+    sgd: Sgd | None = None
+    """Constants of ``sgd``."""
+
+
+def read_bound(reader: Reader, reward_range: float | None) -> Values:
     """Read ``bound``; ``unknown`` variances scale with the square of the reward range."""
     if not reader.mapping("bound"):
         return {}
@@ -70,7 +109,7 @@ def _check_concentration(reader: Reader, concentration: str | None, policy: str 
         )
 
 
-def _read_sgd(reader: Reader) -> Section | None:
+def _read_sgd(reader: Reader) -> Values | None:
     if not reader.mapping("bound.sgd"):
         return None
     lists = {

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.scenario.reading import UNKNOWN, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
     from rlhf_budget.scenario.reading import Reader
 
-Section = dict[str, Any]
+Values = dict[str, Any]
 """Resolved values of a section, by field; what is absent or wrong is left out."""
 
 
-def present(**values: Any) -> Section:
+class Section:
+    """Base of all sections."""
+
+    def model_copy(self, *, update: Mapping[str, Any]) -> Self:
+        """Return a copy with some fields changed, unvalidated: for values known to be legal."""
+        changed = copy.copy(self)
+        changed.__dict__.update(update)
+        return changed
+
+
+def present(**values: Any) -> Values:
     """Return the values without those that are None."""
     return {name: value for name, value in values.items() if value is not None}
 

@@ -3,19 +3,49 @@
 from __future__ import annotations
 
 import math
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from rlhf_budget.scenario.keys import KEYS
-from rlhf_budget.scenario.sections.common import is_mapping, present
+from rlhf_budget.scenario.sections.common import Section, is_mapping, present
+from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario.reading import Reader
-    from rlhf_budget.scenario.sections.common import Section
+    from rlhf_budget.scenario.sections.common import Values
 
 _SECONDS_PER_HOUR: Final = 3600
 
 
-def read_costs(reader: Reader) -> tuple[Section, frozenset[str]]:
+@dataclass(frozen=True)
+class PromptCost(Section):
+    """What a prompt costs: acquisition beyond those that exist, and prefill for every one."""
+
+    acquisition: float
+    """Currency per new prompt."""
+    existing: int
+    """Prompts owned, a count."""
+    prefill: float
+    """Currency per prompt."""
+
+
+@dataclass(frozen=True)
+class Costs(Section):
+    """What things cost."""
+
+    prompt: PromptCost
+    """Price of prompts."""
+    rollout: float
+    """Currency per rollout."""
+    label: float | None
+    """Currency per label; None where none are bought and no price is given."""
+    fixed: float
+    """Currency, spent whatever the plan."""
+    derived: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """Key paths of prices computed from GPU tokens: their float is their exact value."""
+
+
+def read_costs(reader: Reader) -> tuple[Values, frozenset[str]]:
     """Read ``costs``; also return the key paths of the prices that come from GPU tokens."""
     if not reader.mapping("costs"):
         return {}, frozenset()
@@ -32,7 +62,7 @@ def read_costs(reader: Reader) -> tuple[Section, frozenset[str]]:
     return costs, frozenset(derived)
 
 
-def _read_gpu(reader: Reader) -> Section:
+def _read_gpu(reader: Reader) -> Values:
     if not reader.has("costs.gpu") or not reader.mapping("costs.gpu"):
         return {}
     names = ("prefill", "decode", "train")
@@ -40,7 +70,7 @@ def _read_gpu(reader: Reader) -> Section:
     return present(hourly_rate=reader.number("costs.gpu.hourly_rate"), **speeds)
 
 
-def _read_prompt_cost(reader: Reader, gpu: Section, derived: set[str]) -> Section | None:
+def _read_prompt_cost(reader: Reader, gpu: Values, derived: set[str]) -> Values | None:
     if not is_mapping(reader, "costs.prompt", {"acquisition", "existing", "prefill", "tokens"}):
         price = reader.number("costs.prompt")
         return None if price is None else {"acquisition": price, "existing": 0, "prefill": 0.0}
@@ -57,7 +87,7 @@ def _read_prompt_cost(reader: Reader, gpu: Section, derived: set[str]) -> Sectio
     )
 
 
-def _read_rollout_cost(reader: Reader, gpu: Section, derived: set[str]) -> float | None:
+def _read_rollout_cost(reader: Reader, gpu: Values, derived: set[str]) -> float | None:
     if not is_mapping(reader, "costs.rollout", {"tokens", "scoring", "train"}):
         price: float | None = reader.number("costs.rollout")
         return price
@@ -86,7 +116,7 @@ def _prompt_tokens(reader: Reader) -> float | None:
     return next(assumed, None) or float(reader.get(key))
 
 
-def _gpu_money(reader: Reader, gpu: Section, key: str, spent: dict[str, float]) -> float | None:
+def _gpu_money(reader: Reader, gpu: Values, key: str, spent: dict[str, float]) -> float | None:
     """Return the price of processing tokens, noting what is missing for it."""
     if reader.faulty("costs.gpu"):
         return None

@@ -6,24 +6,124 @@ from typing import TYPE_CHECKING, Final
 
 from rlhf_budget.scenario.keys import KEYS, LARGEST_GROUP
 from rlhf_budget.scenario.reading import plain_number, shown
-from rlhf_budget.scenario.sections.common import present
+from rlhf_budget.scenario.schedule import group_sizes
+from rlhf_budget.scenario.sections.common import Section, present
+from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario.reading import Reader
-    from rlhf_budget.scenario.sections.common import Section
+from rlhf_budget.scenario.sections.common import Values
 
 DEFAULT_LARGEST_GROUP: Final = 256
 """Most rollouts of a prompt where the file sets no limit."""
 
 
-def read_groups(reader: Reader) -> Section | None:
+@dataclass(frozen=True)
+class IntegerRange(Section):
+    """Limits of a whole number."""
+
+    min: int
+    """Least, a count."""
+    max: int | None = None
+    """Largest, a count; None where there is none."""
+
+
+@dataclass(frozen=True)
+class NumberRange(Section):
+    """Limits of a number."""
+
+    min: float
+    """Least, nats."""
+    max: float | None = None
+    """Largest, nats; None where there is none."""
+
+
+@dataclass(frozen=True)
+class RolloutLimits(Section):
+    """Limits of the rollouts of a prompt: ``min`` and ``max``, or ``choices``."""
+
+    min: int | None = None
+    """Least, a count."""
+    max: int | None = None
+    """Largest, a count."""
+    choices: tuple[int, ...] | None = None
+    """Counts to choose from, ascending."""
+
+
+@dataclass(frozen=True)
+class Limits(Section):
+    """What the plan may choose from."""
+
+    prompts: IntegerRange
+    """Prompts."""
+    rollouts_per_prompt: RolloutLimits
+    """Rollouts of each prompt."""
+    labels: IntegerRange
+    """New labels."""
+    clip_threshold: NumberRange
+    """Clip threshold."""
+    group_size: RolloutLimits | None = None
+    """Rollouts drawn together; None where the file says nothing of epochs."""
+    epochs: IntegerRange | None = None
+    """Visits to each prompt, beside a group size."""
+
+    @property
+    def group_sizes(self) -> dict[int, int]:
+        """Every allowed number of rollouts per prompt, ascending -> its group size."""
+        size, epochs = self.group_size, self.epochs
+        return group_sizes(
+            vars(self.rollouts_per_prompt),
+            vars(size) if size else None,
+            vars(epochs) if epochs else None,
+        )
+
+
+@dataclass(frozen=True)
+class Groups(Section):
+    """Rewards of 0 and 1: how often a group's rewards are all equal, and so teach nothing."""
+
+    mean: float
+    """Mean reward, a share of the way from the lower to the higher value."""
+    correlation: float
+    """Intraclass correlation, a fraction."""
+
+
+@dataclass(frozen=True)
+class CurrentAllocation(Section):
+    """The allocation to beat."""
+
+    prompts: int
+    """A count."""
+    rollouts_per_prompt: int
+    """A count."""
+    labels: int
+    """A count."""
+    clip_threshold: float | None = None
+    """Nats; None stands for the best for the other three."""
+
+
+@dataclass(frozen=True)
+class Progress(Section):
+    """What is behind, in a run under way."""
+
+    prompts: int
+    """Prompts used, a count."""
+    rollouts_per_prompt: float
+    """Rollouts of each; the harmonic mean where groups differ."""
+    labels: int
+    """Labels bought, a count."""
+    cost: float
+    """Currency spent."""
+
+
+def read_groups(reader: Reader) -> Values | None:
     """Read ``groups``, None where it is not written."""
     if not reader.has("groups") or not reader.mapping("groups"):
         return None
     return present(**{name: reader.number(f"groups.{name}") for name in ("mean", "correlation")})
 
 
-def read_limits(reader: Reader) -> Section:
+def read_limits(reader: Reader) -> Values:
     """Read ``limits``, defaults filled in.
 
     With ``groups``, a group holds at least two rollouts: one alone has nothing to be compared with.
@@ -53,7 +153,7 @@ def read_limits(reader: Reader) -> Section:
     }
 
 
-def _read_range(reader: Reader, key: str, *, least: float, most: float | None = None) -> Section:
+def _read_range(reader: Reader, key: str, *, least: float, most: float | None = None) -> Values:
     value = reader.get(key)
     if reader.has(key) and not isinstance(value, dict):
         fixed = _fixed(reader, key)
@@ -85,7 +185,7 @@ def _names(key: str) -> list[str]:
     return [path.rpartition(".")[2] for path in KEYS if path.startswith(f"{key}.")]
 
 
-def _read_group_limits(reader: Reader, key: str, least: int, most: int) -> Section:
+def _read_group_limits(reader: Reader, key: str, least: int, most: int) -> Values:
     """Read limits of rollouts that may be choices; what is below ``least`` is left out."""
     if not reader.has(f"{key}.choices"):
         limits = _read_range(reader, key, least=least, most=most)
@@ -108,7 +208,7 @@ def _read_group_limits(reader: Reader, key: str, least: int, most: int) -> Secti
     return {"choices": tuple(sorted(choice for choice in choices if choice >= least))}
 
 
-def read_current(reader: Reader) -> Section | None:
+def read_current(reader: Reader) -> Values | None:
     """Read ``current``, None where it is not written."""
     if not reader.has("current") or not reader.mapping("current"):
         return None
@@ -119,7 +219,7 @@ def read_current(reader: Reader) -> Section | None:
     return current
 
 
-def read_progress(reader: Reader) -> Section | None:
+def read_progress(reader: Reader) -> Values | None:
     """Read ``progress``, None where it is not written."""
     if not reader.has("progress") or not reader.mapping("progress"):
         return None

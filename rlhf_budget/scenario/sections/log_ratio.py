@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import math
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.scenario import assumptions
 from rlhf_budget.scenario.families import FAMILIES
 from rlhf_budget.scenario.reading import UNKNOWN
-from rlhf_budget.scenario.sections.common import present
+from rlhf_budget.scenario.sections.common import Section, present
+from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario.reading import Reader
-    from rlhf_budget.scenario.sections.common import Section
+    from rlhf_budget.scenario.sections.common import Values
 
 
-def read_log_ratio(reader: Reader, samples: tuple[float, ...] | None) -> Section:
+@dataclass(frozen=True)
+class LogRatio(Section):
+    """Law of the log-ratio of policy and reference on whole responses.
+
+    The fields that its family does not have are None.
+    """
+
+    family: str
+    """Name of the family, as in ``rlhf_budget.scenario.families``."""
+    kl: float | None = None
+    """Gaussian: mean of the log-ratio, nats per sequence."""
+    std: float | None = None
+    """Gaussian: standard deviation, nats; None stands for ``sqrt(2 kl)``."""
+    mean: float | None = None
+    """Exponential: mean of the magnitude, nats."""
+    shape: float | None = None
+    """Gamma, weibull, lomax: no unit."""
+    scale: float | None = None
+    """Half_normal, gamma, weibull, lomax: nats."""
+    mu: float | None = None
+    """Lognormal: mean of ``ln |l|``, ln nats."""
+    sigma: float | None = None
+    """Lognormal: standard deviation of ``ln |l|``, ln nats."""
+    samples: tuple[float, ...] | None = field(default=None, repr=False)
+    """Empirical: nats per sequence."""
+
+
+def read_log_ratio(reader: Reader, samples: tuple[float, ...] | None) -> Values:
     """Read ``log_ratio``.
 
     Parameters
@@ -68,7 +97,7 @@ def _family_number(reader: Reader, family: str, name: str, *, optional: bool = F
     return reader.number(key, rules)
 
 
-def _gaussian(reader: Reader) -> Section:
+def _gaussian(reader: Reader) -> Values:
     per_token = [name for name in ("kl_per_token", "tokens") if reader.has(f"log_ratio.{name}")]
     if not per_token:
         kl = _family_number(reader, "gaussian", "kl")
@@ -86,7 +115,7 @@ def _gaussian(reader: Reader) -> Section:
     return present(kl=kl, std=_family_number(reader, "gaussian", "std", optional=True))
 
 
-def _empirical(reader: Reader, samples: tuple[float, ...] | None) -> Section:
+def _empirical(reader: Reader, samples: tuple[float, ...] | None) -> Values:
     if reader.has("log_ratio.samples"):
         if reader.has("log_ratio.file"):
             reader.problem("log_ratio.file", "file beside samples", "samples or file, one of them")
@@ -96,7 +125,7 @@ def _empirical(reader: Reader, samples: tuple[float, ...] | None) -> Section:
     return present(samples=samples)
 
 
-def mean_absolute(log_ratio: Section) -> float:
+def mean_absolute(log_ratio: Values) -> float:
     """Return ``E|l|`` in nats: the KL for the gaussian, the mean of the tail for other families.
 
     Sources: docs/theory.md section 4, ``E(|l| - t)+`` at ``t = 0``. Infinite where it overflows.

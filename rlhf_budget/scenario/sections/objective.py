@@ -6,14 +6,27 @@ from typing import TYPE_CHECKING
 
 from rlhf_budget.scenario.keys import LARGEST_RANGE
 from rlhf_budget.scenario.reading import plain_number, shown
-from rlhf_budget.scenario.sections.common import present
+from rlhf_budget.scenario.sections.common import Section, present
+from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario.reading import Reader
-    from rlhf_budget.scenario.sections.common import Section
+    from rlhf_budget.scenario.sections.common import Values
 
 
-def read_objective(reader: Reader) -> Section:
+@dataclass(frozen=True)
+class Objective(Section):
+    """What is maximised, and with which certainty."""
+
+    kl_coefficient: float
+    """beta, reward per nat."""
+    reward_range: float
+    """R, length of the interval of rewards, reward units."""
+    failure_probability: float
+    """delta, a probability."""
+
+
+def read_objective(reader: Reader) -> Values:
     """Read ``objective``."""
     if not reader.mapping("objective"):
         return {}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from rlhf_budget.scenario import assumptions
 from rlhf_budget.scenario.keys import KEYS
 from rlhf_budget.scenario.reading import UNKNOWN, shown
-from rlhf_budget.scenario.sections.common import is_mapping, present, scaled_number
+from rlhf_budget.scenario.sections.common import Section, is_mapping, present, scaled_number
 from rlhf_budget.scenario.suggestions import allowed_mapping
+from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
     from rlhf_budget.scenario.reading import Reader
-    from rlhf_budget.scenario.sections.common import Section
+    from rlhf_budget.scenario.sections.common import Values
 
 VERIFIABLE: Final = "verifiable"
 """The word for a programmatic reward."""
@@ -21,9 +22,36 @@ CURVE: Final = ("floor", "scale", "exponent")
 """Constants of the learning curve of a reward model."""
 
 
-def read_reward_model(
-    reader: Reader, reward_range: float | None, kl: float | None
-) -> Section | str:
+@dataclass(frozen=True)
+class ErrorCurve(Section):
+    """Mean squared error of the reward model: ``floor + scale * labels**(-exponent)``."""
+
+    floor: float
+    """Reward units squared."""
+    scale: float
+    """Reward units squared, at one label."""
+    exponent: float
+    """Power of the number of labels."""
+
+
+@dataclass(frozen=True)
+class RewardModel(Section):
+    """How well the reward model knows the reward."""
+
+    coverage: float | None
+    """C >= 1; None where every label comes from the current policy."""
+    coverage_kind: Literal["density", "features"]
+    """What C was measured on."""
+    error: ErrorCurve | float
+    """Learning curve, or the mean squared error of a finished reward model (reward units
+    squared)."""
+    existing_labels: int
+    """Labels owned, a count."""
+    label_policy: Literal["behaviour", "current"]
+    """Whose rollouts new labels compare."""
+
+
+def read_reward_model(reader: Reader, reward_range: float | None, kl: float | None) -> Values | str:
     """Read ``reward_model``.
 
     Parameters
@@ -97,7 +125,7 @@ def _unknown_coverage(reader: Reader, kl: float | None) -> float | None:
     return reader.assume(key, "unknown", low, high)
 
 
-def _check_coverage_needed(reader: Reader, values: Section) -> None:
+def _check_coverage_needed(reader: Reader, values: Values) -> None:
     """Note a missing coverage, unless every label comes from the current policy."""
     # Labels bought earlier in a run came from earlier policies: they count as existing ones.
     behind = reader.get("progress.labels")
@@ -116,7 +144,7 @@ def _check_coverage_needed(reader: Reader, values: Section) -> None:
         )
 
 
-def _read_error(reader: Reader, reward_range: float | None) -> Section | float | None:
+def _read_error(reader: Reader, reward_range: float | None) -> Values | float | None:
     key = "reward_model.error"
     if reader.get(key) != UNKNOWN and not is_mapping(reader, key, set(CURVE)):
         error: float | None = reader.number(key)

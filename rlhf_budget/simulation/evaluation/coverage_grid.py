@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from rlhf_budget.bound.results import Allocation
-from rlhf_budget.scenario.models import BoundSettings
+from rlhf_budget.scenario.sections.bound import BoundSettings
 from rlhf_budget.simulation.evaluation import checkpoints, trials
 from rlhf_budget.simulation.evaluation.study import own_confidence
 from rlhf_budget.simulation.evaluation.world import WorldSpec, build_world

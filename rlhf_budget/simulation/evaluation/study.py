@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rlhf_budget.bound.results import Allocation
-    from rlhf_budget.scenario.models import BoundSettings, Scenario
+    from rlhf_budget.scenario.models import Scenario
+    from rlhf_budget.scenario.sections.bound import BoundSettings
     from rlhf_budget.simulation.evaluation.trials import Outcome, WorldRecord
     from rlhf_budget.simulation.statistics import Estimate
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_budget.values import dataclass
+from rlhf_budget.scenario.values import dataclass
 
 
 @dataclass(frozen=True)
