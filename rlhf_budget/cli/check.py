@@ -83,6 +83,7 @@ def check(
     warn_only: Annotated[
         bool, typer.Option("--warn-only", help="Tell failed gates, but exit with 0.")
     ] = False,
+    within: options.Within = 0.01,
     tolerance: options.Tolerance = 1e-6,
     format_: options.CheckFormatOption = None,
     output: options.Output = None,
@@ -111,7 +112,9 @@ def check(
         if against or scenario or proof:
             raise typer.BadParameter("--against, --scenario and --proof go with one scenario.")
         entries = load_entries(files, set_values=set_ or (), named=all_scenarios)
-        several = gates.check_many(entries, rules, tolerance=tolerance, warn_only=warn_only)
+        several = gates.check_many(
+            entries, rules, tolerance=tolerance, within=within, warn_only=warn_only
+        )
         _send_many(several, format_, output, quiet=quiet)
         return
     (file,) = files
@@ -120,7 +123,9 @@ def check(
         increase = options.parsed(gates.fraction, max_increase, "--max-increase")
         rules.append(gates.max_increase(against, increase, loaded.currency, metric.value))
     try:
-        found = gates.check(loaded, rules, tolerance=tolerance, warn_only=warn_only, proof=proof)
+        found = gates.check(
+            loaded, rules, tolerance=tolerance, within=within, warn_only=warn_only, proof=proof
+        )
     except ProofError as error:
         if not warn_only:
             raise

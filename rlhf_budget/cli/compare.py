@@ -24,6 +24,7 @@ def compare(
         str | None,
         typer.Option(metavar="NAME", help="Column to compare with; default the first."),
     ] = None,
+    within: options.Within = 0.01,
     tolerance: options.Tolerance = 1e-6,
     format_: options.FormatOption = None,
     output: options.Output = None,
@@ -38,7 +39,7 @@ def compare(
     from rlhf_budget.studies import comparison
 
     found = comparison.compare(
-        comparison.load_entries(files), baseline=baseline, tolerance=tolerance
+        comparison.load_entries(files), baseline=baseline, tolerance=tolerance, within=within
     )
     answer = Answer(
         command="compare",

@@ -48,6 +48,14 @@ def parsed(parse: Callable[[str], Parsed], text: str, option: str) -> Parsed:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
+def _share(text: str | float) -> float:
+    if isinstance(text, float):
+        return text
+    from rlhf_budget.studies.gates import fraction
+
+    return parsed(fraction, text, "--within")
+
+
 ScenarioFile = Annotated[
     str,
     typer.Argument(
@@ -76,6 +84,14 @@ Output = Annotated[
 Tolerance = Annotated[
     float,
     typer.Option(min=0.0, callback=finite, help="Relative gap at which a plan counts as proved."),
+]
+Within = Annotated[
+    float,
+    typer.Option(
+        parser=_share,
+        metavar="SHARE",
+        help="How far above its best the bound may be in the ranges: 5%.",
+    ),
 ]
 Plot = Annotated[
     str | None,

@@ -32,6 +32,7 @@ def plan(
             metavar="PLAN.json", help="Take current from a saved plan: is a change worth it?"
         ),
     ] = None,
+    within: options.Within = 0.01,
     robust: options.Robust = None,
     draws: options.Draws = 256,
     affordable: options.Affordable = 0.95,
@@ -67,7 +68,7 @@ def plan(
 
         loaded = loaded.with_values({"current": saved_allocation(against)})
     if robust is None:
-        found = planner.plan(loaded, tolerance=tolerance, target_bound=target_bound)
+        found = planner.plan(loaded, tolerance=tolerance, target_bound=target_bound, within=within)
     else:
         from rlhf_budget.planning.uncertainty import Robustness, parse_risk
 

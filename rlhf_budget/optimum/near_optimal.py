@@ -1,4 +1,4 @@
-"""How far each decision can move while the bound stays within one per cent of its best."""
+"""How far each decision can move while the bound stays within a share of its best."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 WITHIN = 0.01
-"""Relative excess that counts as near."""
+"""Relative excess that counts as near, unless another is asked for."""
 MOST_EVALUATIONS = 100_000
 """Boxes after which all that may be near-optimal counts as being so."""
 CHEAP_EVALUATIONS = 20_000
@@ -38,8 +38,10 @@ SETTLED_AT_ONCE = 2
 """Points of each side that one round evaluates exactly."""
 
 
-def near_optimal(optimum: Optimum) -> NearOptimal:
+def near_optimal(optimum: Optimum, within: float = WITHIN) -> NearOptimal:
     """Find the hull of each decision, and the least cost, over all plans near the best total.
+
+    ``within`` is the relative excess that counts as near.
 
     Boxes as in the search for the optimum are split only where they could still widen the hull,
     those that reach furthest first (docs/theory.md, near-optimal ranges). The ends are exact
@@ -47,7 +49,7 @@ def near_optimal(optimum: Optimum) -> NearOptimal:
     could hold, and marked so.
     """
     case = optimum.case.with_every_rollout()
-    hull = _Hull(case, optimum.bound.total * (1.0 + WITHIN))
+    hull = _Hull(case, optimum.bound.total * (1.0 + within))
     hull.include(*optimum.to_come[:2])
     problem = budget_problem((case,))
     boxes, waiting = first_boxes(problem, problem.boxes()), _Reaching.none()
@@ -70,7 +72,7 @@ def near_optimal(optimum: Optimum) -> NearOptimal:
         prompts = prompts[0] + behind.prompts, prompts[1] + behind.prompts
         labels = labels[0] + behind.labels, labels[1] + behind.labels
     return NearOptimal(
-        within=WITHIN,
+        within=within,
         prompts=prompts,
         rollouts_per_prompt=(case.rollouts[first], case.rollouts[last]),
         labels=labels,

@@ -10,7 +10,7 @@ from rlhf_budget.bound.results import Allocation
 from rlhf_budget.errors import Problem, ProofError, RlhfBudgetError, ScenarioError
 from rlhf_budget.optimum.case import prepare
 from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimise, optimise_many
-from rlhf_budget.optimum.near_optimal import near_optimal
+from rlhf_budget.optimum.near_optimal import WITHIN, near_optimal
 from rlhf_budget.optimum.results import Certificate
 from rlhf_budget.planning.binding import binding
 from rlhf_budget.planning.information import worth_knowing
@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 
 
 def plan(
-    scenario: Scenario, *, tolerance: float = TOLERANCE, target_bound: float | None = None
+    scenario: Scenario,
+    *,
+    tolerance: float = TOLERANCE,
+    target_bound: float | None = None,
+    within: float = WITHIN,
 ) -> Plan:
     """Find the best allocation of a scenario's budget, with a proof.
 
@@ -50,6 +54,8 @@ def plan(
     target_bound
         Instead of spending the budget, find the least money that brings the bound down to this
         (reward units).
+    within
+        How far above its best the bound may be in the near-optimal ranges, as a fraction.
 
     Returns
     -------
@@ -59,7 +65,7 @@ def plan(
     Raises
     ------
     ScenarioError
-        Where the scenario has no budget and no target is given.
+        Where the scenario has no budget and no target is given, or ``within`` is no share.
     InfeasibleError
         Where nothing within the limits fits the budget.
     UnreachableTargetError
@@ -71,12 +77,15 @@ def plan(
     >>> plan(load_scenario("scenario.yaml")).allocation.prompts  # doctest: +SKIP
     748600
     """
+    if not 0 <= within < math.inf:
+        found = f"within {within}"
+        raise ScenarioError((Problem("within", found, "a share of 0 or more, such as 0.05"),))
     if target_bound is not None:
         _require_finite(target_bound)
         return _surround(least_cost(scenario, target_bound, tolerance=tolerance), tolerance)
     if scenario.budget is None:
         raise _missing_budget()
-    return _surround(optimise(scenario, tolerance=tolerance), tolerance)
+    return _surround(optimise(scenario, tolerance=tolerance), tolerance, within)
 
 
 def plan_many(
@@ -218,7 +227,7 @@ def _missing_budget() -> ScenarioError:
     return ScenarioError((missing,))
 
 
-def _surround(optimum: Optimum, tolerance: float) -> Plan:
+def _surround(optimum: Optimum, tolerance: float, within: float = WITHIN) -> Plan:
     slope = marginal(optimum)
     asked = alternatives(optimum), binding(optimum), assumed(optimum)
     others, relaxed, ends = plan_variants(asked, tolerance)
@@ -227,7 +236,7 @@ def _surround(optimum: Optimum, tolerance: float) -> Plan:
         alternatives=asked[0].answer(others),
         binding=asked[1].answer(relaxed),
         marginal=slope,
-        near_optimal=near_optimal(optimum) if optimum.target is None else None,
+        near_optimal=near_optimal(optimum, within) if optimum.target is None else None,
         sensitivity=sensitivity(optimum, slope.bound_per_currency),
         assumed=asked[2].answer(ends),
     )

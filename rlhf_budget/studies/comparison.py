@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 
 from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError
 from rlhf_budget.optimum.certified import TOLERANCE
+from rlhf_budget.optimum.near_optimal import WITHIN
 from rlhf_budget.planning.planner import plan
 from rlhf_budget.planning.results import Notice, Plan
 from rlhf_budget.scenario.failure import Failure, failure
@@ -197,6 +198,7 @@ def compare(
     *,
     baseline: str | None = None,
     tolerance: float = TOLERANCE,
+    within: float = WITHIN,
 ) -> Comparison:
     """Plan scenarios and set them side by side.
 
@@ -208,6 +210,8 @@ def compare(
         Name of the one to compare the others with; by default the first.
     tolerance
         Relative gap at which a plan counts as proved, and below which numbers are the same.
+    within
+        How far above its best the bound may be in the near-optimal ranges, as a fraction.
 
     Returns
     -------
@@ -227,7 +231,7 @@ def compare(
     """
     entries = _entries(scenarios)
     chosen = _checked(entries, baseline)
-    columns = tuple(ComparedPlan(entry, _outcome(entry, tolerance)) for entry in entries)
+    columns = tuple(ComparedPlan(entry, _outcome(entry, tolerance, within)) for entry in entries)
     reference = next(column for column in columns if column.name == chosen).plan
     others = [(c.name, c.plan) for c in columns if c.name != chosen and c.plan is not None]
     return Comparison(
@@ -274,9 +278,9 @@ def _checked(entries: Sequence[Entry], baseline: str | None) -> str:
     return names[0] if baseline is None else baseline
 
 
-def _outcome(entry: Entry, tolerance: float) -> Plan | InfeasibleError:
+def _outcome(entry: Entry, tolerance: float, within: float) -> Plan | InfeasibleError:
     try:
-        return plan(entry.scenario, tolerance=tolerance)
+        return plan(entry.scenario, tolerance=tolerance, within=within)
     except InfeasibleError as error:
         return error
 

@@ -14,6 +14,7 @@ from rlhf_budget.errors import (
     ScenarioError,
 )
 from rlhf_budget.optimum.certified import TOLERANCE, least_cost
+from rlhf_budget.optimum.near_optimal import WITHIN
 from rlhf_budget.planning.planner import plan, plan_of_proof
 from rlhf_budget.planning.saved import read_saved
 from rlhf_budget.scenario.failure import Failure, failure
@@ -166,6 +167,7 @@ def check(
     rules: Sequence[Rule] = (),
     *,
     tolerance: float = TOLERANCE,
+    within: float = WITHIN,
     warn_only: bool = False,
     proof: str | None = None,
 ) -> Check:
@@ -179,6 +181,8 @@ def check(
         Further gates.
     tolerance
         Relative gap at which the plan counts as proved.
+    within
+        How far above its best the bound may be in the near-optimal ranges, as a fraction.
     warn_only
         Recorded in the result: whether a failure is only told.
     proof
@@ -199,7 +203,7 @@ def check(
         Where the proof fails, or is of another scenario.
     """
     if proof is None:
-        found = plan(scenario, tolerance=tolerance)
+        found = plan(scenario, tolerance=tolerance, within=within)
     else:
         found = plan_of_proof(scenario, proof, tolerance=tolerance)
     result = found.to_dict()
@@ -303,6 +307,7 @@ def check_many(
     rules: Sequence[Rule] = (),
     *,
     tolerance: float = TOLERANCE,
+    within: float = WITHIN,
     warn_only: bool = False,
 ) -> Checks:
     """Hold several scenarios against gates; one that is infeasible is told, not raised.
@@ -311,13 +316,15 @@ def check_many(
     ----------
     entries
         The scenarios, named.
-    rules, tolerance, warn_only
+    rules, tolerance, within, warn_only
         As for :func:`check`.
     """
 
     def outcome(entry: Entry) -> Check | InfeasibleError:
         try:
-            return check(entry.scenario, rules, tolerance=tolerance, warn_only=warn_only)
+            return check(
+                entry.scenario, rules, tolerance=tolerance, within=within, warn_only=warn_only
+            )
         except InfeasibleError as error:
             return error
 

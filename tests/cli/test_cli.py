@@ -69,6 +69,28 @@ def test_plan_prints_a_table_and_nothing_else(run: Run) -> None:
     assert "Proved: no allocation within the budget and the limits is better" in explained
 
 
+def test_the_share_that_counts_as_near_is_set_everywhere(run: Run) -> None:
+    table = run("plan", "scenario.yaml", "--within", "5%").out
+    assert "within 5 %" in table
+    assert "within 1 %" not in table
+    explained = run("plan", "scenario.yaml", "--within", ".05", "--explain").out
+    assert "Within 5 %: how far each decision can move" in explained
+    assert "within 1 %" not in explained
+    as_json = ("--within", "5%", "--format", "json")
+    results = [
+        json.loads(run("plan", "scenario.yaml", *as_json).out),
+        json.loads(run("compare", "scenario.yaml", *as_json).out)["columns"][0]["result"],
+        json.loads(run("check", "scenario.yaml", *as_json).out)["result"],
+    ]
+    assert [result["near_optimal"]["within"] for result in results] == [0.05] * 3
+    narrower = json.loads(run("plan", "scenario.yaml", "-f", "json").out)["near_optimal"]
+    assert narrower["within"] == 0.01
+    assert narrower["least_cost"] > results[0]["near_optimal"]["least_cost"]
+    code, _, err = run("plan", "scenario.yaml", "--within", "5")
+    assert code == errors.USAGE
+    assert "'5' is ambiguous: write 5%" in err
+
+
 def test_plan_prints_json_that_matches_the_schema(run: Run) -> None:
     code, out, err = run("plan", "scenario.yaml", "--format", "json")
     assert (code, err) == (0, "")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from conftest import scenario_mapping
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_optimum import enumerated, small_scenarios
 
 from rlhf_budget import InfeasibleError, load_scenario
@@ -12,16 +13,17 @@ from rlhf_budget.optimum.certified import optimise
 from rlhf_budget.optimum.near_optimal import WITHIN, near_optimal
 
 
-@given(small_scenarios())
+@given(small_scenarios(), st.sampled_from([0.0, WITHIN, 0.05, 0.4]))
 @settings(max_examples=40)
-def test_the_hull_is_that_of_enumeration(mapping: dict[str, Any]) -> None:
+def test_the_hull_is_that_of_enumeration(mapping: dict[str, Any], within: float) -> None:
     everything = enumerated(mapping)
     if not everything:
         return
     optimum = optimise(load_scenario(mapping))
-    threshold = optimum.bound.total * (1.0 + WITHIN)
+    threshold = optimum.bound.total * (1.0 + within)
     near = [entry for entry in everything if entry[0] <= threshold]
-    found = near_optimal(optimum)
+    found = near_optimal(optimum, within)
+    assert found.within == within
     prompts, rollouts, labels = (sorted({entry[at] for entry in near}) for at in (2, 3, 4))
     assert found.prompts == (prompts[0], prompts[-1])
     assert found.rollouts_per_prompt == (rollouts[0], rollouts[-1])

@@ -299,3 +299,16 @@ def test_extreme_budgets_give_a_whole_plan(budget: float) -> None:
 def test_a_lomax_tail_with_hardly_a_mean_is_planned() -> None:
     law = {"family": "lomax", "shape": 1.0000001, "scale": 1e-6}
     json.dumps(planned(log_ratio=law).to_dict(), allow_nan=False)
+
+
+def test_how_near_is_near_may_be_asked_for() -> None:
+    scenario = load_scenario(scenario_mapping())
+    found = plan(scenario, within=0.05).near_optimal
+    assert found is not None
+    assert found.within == 0.05
+    narrow = plan(scenario).near_optimal
+    assert narrow is not None
+    assert found.prompts[0] < narrow.prompts[0] <= narrow.prompts[1] < found.prompts[1]
+    for no_share in (-0.01, math.nan, math.inf):
+        with pytest.raises(ScenarioError, match="a share of 0 or more"):
+            plan(scenario, within=no_share)
