@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from rlhf_budget.planning.sobol import BITS, points
 from rlhf_budget.scenario.keys import KEYS
 
 if TYPE_CHECKING:
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
 
 WIDTH = 3.92
 """Standard deviations between the ends of a central 95 % range."""
+NORMAL = NormalDist()
+LEAST_SHARE, MOST_SHARE = 5e-324, 1.0 - 2.0**-53
+"""The least and the largest share whose quantile is finite."""
+_SEQUENCE = sorted(
+    (name for name, key in KEYS.items() if key.uncertain), key=lambda name: not KEYS[name].unknown
+)
+"""Every constant that a range may stand for, in the order of its coordinate in the sequence: those
+that may be ``unknown`` have the first ones, which fill space best together."""
 
 
 class Law(NamedTuple):
@@ -46,8 +56,6 @@ class Law(NamedTuple):
 
         Truncation to the legal values is by inversion, so that no draw is thrown away.
         """
-        from scipy.special import ndtr, ndtri  # noqa: PLC0415 - SciPy is slow to import
-
         if self.spread == 0.0:
             centre = math.exp(self.centre) if self.logarithmic else self.centre
             values = np.full(shares.shape, centre)
@@ -55,8 +63,13 @@ class Law(NamedTuple):
             with np.errstate(divide="ignore"):
                 ends = np.array([self.least, self.most])
                 ends = np.log(np.maximum(ends, 0.0)) if self.logarithmic else ends
-            below, upto = ndtr((ends - self.centre) / self.spread)
-            values = self.centre + self.spread * ndtri(below + shares * (upto - below))
+            below, upto = (
+                0.5 * math.erfc(-z * 0.5**0.5) for z in (ends - self.centre) / self.spread
+            )
+            within = np.clip(below + shares * (upto - below), LEAST_SHARE, MOST_SHARE)
+            # SciPy has the same for whole arrays, but takes longer to load than all this.
+            normal = [NORMAL.inv_cdf(share) for share in within.ravel().tolist()]
+            values = self.centre + self.spread * np.reshape(normal, within.shape)
             values = np.exp(values) if self.logarithmic else values
         values = np.rint(values) if self.whole else values
         legal: Floats = np.clip(values, self.least, self.most)
@@ -91,13 +104,13 @@ def laws_of(scenario: Scenario) -> tuple[Law, ...]:
 
 
 def shares(laws: Sequence[Law], draws: int, seed: int) -> Floats:
-    """A scrambled Sobol sequence of quantiles in (0, 1), shape (draws, laws)."""
-    from scipy.stats import qmc  # noqa: PLC0415 - SciPy is slow to import
+    """A scrambled Sobol sequence of quantiles in (0, 1), shape (draws, laws).
 
-    sequence = qmc.Sobol(len(laws), scramble=True, rng=np.random.default_rng(seed))
-    found = sequence.random_base2(draws.bit_length() - 1)
-    tiny = 0.5**54
-    return np.clip(np.asarray(found, dtype=np.float64), tiny, 1.0 - 2.0 * tiny)
+    Those of a constant depend on its key and the seed alone, so that scenarios with different
+    ranges, as columns of a comparison and points of a sweep, share their draws.
+    """
+    found = points(draws, [_SEQUENCE.index(law.constant) for law in laws], seed)
+    return np.clip(found, 0.5 ** (BITS + 1), None)
 
 
 def scenarios_of(scenario: Scenario, laws: Sequence[Law], at: Floats) -> tuple[Scenario, ...]:

@@ -66,6 +66,16 @@ def test_a_law_is_cut_at_the_legal_values_by_inversion() -> None:
     assert (np.diff(values) > 0).all()
 
 
+def test_scenarios_with_other_ranges_share_the_draws_of_what_they_have_in_common() -> None:
+    fewer = load_scenario(EXAMPLE, set_values=[WIDE[1]])
+    mine, others = (
+        [case.constants.coverage for case in draw_cases(scenario, 16, 5)]
+        for scenario in (fewer, wide())
+    )
+    assert mine == others
+    assert len(set(mine)) == 16
+
+
 @pytest.mark.parametrize("risk", RISKS)
 def test_degenerate_ranges_give_the_plan(risk: str) -> None:
     scenario = load_scenario(
