@@ -22,8 +22,9 @@ if TYPE_CHECKING:
         TrainerError,
         UnreachableTargetError,
     )
-    from rlhf_budget.planning.planner import plan, plan_many
+    from rlhf_budget.planning.planner import plan, plan_many, plan_robustly, with_information
     from rlhf_budget.planning.results import Plan
+    from rlhf_budget.planning.uncertainty import Robustness
     from rlhf_budget.report import report
     from rlhf_budget.scenario import Scenario, load_scenario
     from rlhf_budget.simulation import simulate
@@ -43,6 +44,7 @@ __all__ = [
     "MissingExtraError",
     "Plan",
     "RlhfBudgetError",
+    "Robustness",
     "Scenario",
     "ScenarioError",
     "TrainerError",
@@ -54,15 +56,18 @@ __all__ = [
     "load_scenario",
     "plan",
     "plan_many",
+    "plan_robustly",
     "report",
     "simulate",
     "sweep",
+    "with_information",
 ]
 
 _HOME = {
     "Allocation": "bound.results",
     "Bound": "bound.results",
     "Plan": "planning.results",
+    "Robustness": "planning.uncertainty",
     "Scenario": "scenario",
     "check": "studies.gates",
     "compare": "studies.comparison",
@@ -70,9 +75,11 @@ _HOME = {
     "load_scenario": "scenario",
     "plan": "planning.planner",
     "plan_many": "planning.planner",
+    "plan_robustly": "planning.planner",
     "report": "report",
     "simulate": "simulation",
     "sweep": "studies.sweeps",
+    "with_information": "planning.planner",
 }
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table
 from rlhf_budget.report.numbers import money, percent, significant
-from rlhf_budget.report.words import amount, buys_labels, count, measured_by
+from rlhf_budget.report.words import UNMEASURED, amount, buys_labels, count, listing, measured_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +110,12 @@ def _first(plan: Plan, entries: Sequence[WorthKnowing]) -> str:
         return (
             f"Nothing is worth more than 0.1 % of the budget ({limit}): buy, and learn as you go."
         )
-    first = worth[0]
+    measurable = [entry for entry in worth if measured_by(entry.constant) != UNMEASURED]
+    if not measurable:
+        names = listing([entry.constant for entry in worth])
+        return f"Nothing measures {names}: plan for all of its range with --robust."
+    first = measurable[0]
     unsure = first.worth_bound < 2.0 * first.standard_error
     doubt = " Its worth is within two standard errors of nothing." if unsure else ""
-    return f"{first.constant} first: knowing it moves the plan most.{doubt}"
+    most = "moves the plan most" if first is worth[0] else "moves it most of what can be measured"
+    return f"{first.constant} first: knowing it {most}.{doubt}"

@@ -21,11 +21,14 @@ INEQUALITIES = {
 }
 """Name in the scenario -> name with what it rests on."""
 
+UNMEASURED = "nothing does: --robust"
+"""Said of a constant that no log holds; one plans for all of its range."""
 MEASURES = {
     "reward_model.error": "calibrate reward-model",
     "reward_model.coverage": "calibrate coverage",
     "bound.prompt_variance": "calibrate rollouts",
     "bound.rollout_variance": "calibrate rollouts",
+    "bound.posterior_kl": UNMEASURED,
     "log_ratio": "calibrate rollouts",
     "groups": "calibrate rollouts",
     "costs.prompt": "calibrate costs",

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from test_robust import brute_force
 
-from rlhf_budget import Scenario, load_scenario
+from rlhf_budget import Scenario, load_scenario, plan
 from rlhf_budget.cli.app import run
 from rlhf_budget.optimum.case import prepare
 from rlhf_budget.planning import information
 from rlhf_budget.planning.draws import laws_of, scenarios_of, shares
 from rlhf_budget.planning.information import worth_knowing, worth_once
+from rlhf_budget.planning.results import WorthKnowing
 from rlhf_budget.planning.uncertainty import Robustness
+from rlhf_budget.report.document import Paragraph
+from rlhf_budget.report.robust_words import information_section
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,6 +123,21 @@ def test_the_command_ranks_names_what_measures_and_repeats_itself(
     assert worths == sorted(worths, reverse=True)
     assert all(math.isfinite(entry["standard_error"]) for entry in entries)
     assert len(entries) == len(load_scenario(str(file)).assumed)
+
+
+@pytest.mark.parametrize(
+    ("worths", "said"),
+    [
+        ({"bound.posterior_kl": 0.02}, "Nothing measures bound.posterior_kl"),
+        ({"bound.posterior_kl": 0.02, "log_ratio.kl": 0.01}, "log_ratio.kl first: knowing it mo"),
+    ],
+)
+def test_it_advises_what_can_be_measured(worths: dict[str, float], said: str) -> None:
+    entries = tuple(WorthKnowing(name, worth, 0.001, 9.0) for name, worth in worths.items())
+    found = replace(plan(Scenario(**SMALL)), information=entries)
+    (*_, sentence) = information_section(found).parts
+    assert isinstance(sentence, Paragraph)
+    assert sentence.text.startswith(said)
 
 
 def test_it_goes_with_a_budget(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
