@@ -47,6 +47,8 @@ FULL_EFFORT = Effort(100_000, 500_000)
 """For the plan itself."""
 BESIDE_EFFORT = Effort(30_000, 100_000)
 """For each of the plans beside it."""
+QUICK_EFFORT = Effort(0, 100_000)
+"""Where the tolerance is all that is asked."""
 
 
 class Candidate(NamedTuple):

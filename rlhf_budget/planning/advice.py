@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rlhf_budget.bound.results import Allocation
-from rlhf_budget.bound.terms import evaluate
+from rlhf_budget.bound.terms import bound_of
 from rlhf_budget.errors import RlhfBudgetError
 from rlhf_budget.optimum.case import CAP
 from rlhf_budget.optimum.certified import Optimum, least_cost, optimise_many
 from rlhf_budget.optimum.money import Prices, exact, prices_of
-from rlhf_budget.optimum.search import BESIDE_EFFORT
+from rlhf_budget.optimum.search import QUICK_EFFORT
 from rlhf_budget.scenario.leaves import guesses, positive_leaves
 from rlhf_budget.scenario.records import Record
 from rlhf_budget.scenario.values import dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 AS_GOOD = 5e-4
 """Relative differences of bounds below this are not worth acting on."""
+PRECISION = 1e-4
+"""Relative gap within which the best plan for a wrong guess is sought."""
 WRONG_BY = 2.0
 """A guess without a range is tried at this factor below and above."""
 
@@ -137,27 +140,33 @@ def _buy_nothing(plan: Plan) -> BuyNothing | None:
 
 
 def _wrong_guesses(plan: Plan) -> tuple[WrongGuess, ...]:
-    tried = []
-    for constant, value in _ends(plan.scenario):
-        try:
-            tried.append((constant, value, plan.scenario.with_values({constant: value})))
-        except RlhfBudgetError:
-            # Twice or half of a guess may be no legal value: a coverage below 1.
-            continue
-    outcomes = optimise_many([scenario for _, _, scenario in tried], effort=BESIDE_EFFORT)
-    found = [
-        _judged(plan, constant, value, outcome)
-        for (constant, value, _), outcome in zip(tried, outcomes, strict=True)
-        if isinstance(outcome, Optimum)
-    ]
+    # The plan knows the best at both ends of every range already.
+    best: dict[tuple[str, float], Allocation | None] = {}
+    for entry in plan.assumed:
+        best[entry.constant, entry.low] = entry.allocation_at_low
+        best[entry.constant, entry.high] = entry.allocation_at_high
+    tried: dict[tuple[str, float], Scenario] = {}
+    for end in (*best, *_wrong(plan.scenario)):
+        # Twice or half of a guess may be no legal value: a coverage below 1.
+        with suppress(RlhfBudgetError):
+            tried[end] = plan.scenario.with_values(dict([end]))
+    others = [end for end in tried if end not in best]
+    outcomes = optimise_many(
+        [tried[end] for end in others], tolerance=PRECISION, effort=QUICK_EFFORT
+    )
+    for end, outcome in zip(others, outcomes, strict=True):
+        best[end] = outcome.allocation if isinstance(outcome, Optimum) else None
+    found = (
+        _judged(plan, *end, there, allocation)
+        for end, there in tried.items()
+        if (allocation := best[end]) is not None
+    )
     kept = [guess for guess in found if guess is not None]
     return tuple(sorted(kept, key=lambda guess: -guess.plan_excess))
 
 
-def _ends(scenario: Scenario) -> Iterator[tuple[str, float]]:
-    for entry in scenario.assumed:
-        yield entry.constant, entry.low
-        yield entry.constant, entry.high
+def _wrong(scenario: Scenario) -> Iterator[tuple[str, float]]:
+    """Half and twice of every guess that has no range."""
     ranges = {entry.constant for entry in scenario.assumed}
     guessed = guesses(scenario)
     for path, value in positive_leaves(scenario):
@@ -168,23 +177,25 @@ def _ends(scenario: Scenario) -> Iterator[tuple[str, float]]:
                 yield path, float(round(end)) if whole else end
 
 
-def _judged(plan: Plan, constant: str, value: float, best: Optimum) -> WrongGuess | None:
+def _judged(
+    plan: Plan, constant: str, value: float, there: Scenario, best: Allocation
+) -> WrongGuess | None:
     """None where the plan cannot be followed at all: the money does not buy one prompt."""
-    there, current = best.scenario, plan.current
+    bound, current = bound_of(there), plan.current
     followed = _followed(there, plan.allocation, plan.cost.total, constant)
     done = _followed(there, current.allocation, current.cost.total, constant) if current else None
-    if followed is None or best.bound.total <= 0:
+    least = bound.at(best).total
+    if followed is None or least <= 0:
         return None
-
-    def excess(allocation: Allocation) -> float:
-        return evaluate(there, allocation).total / best.bound.total - 1.0
-
+    plan_total = bound.at(followed).total
+    # The best is known within PRECISION: where the plan is better, it is the best.
+    least = min(least, plan_total)
     return WrongGuess(
         constant,
         value,
-        excess(followed),
-        None if done is None else excess(done),
-        not _near(plan, best.allocation),
+        plan_total / least - 1.0,
+        None if done is None else bound.at(done).total / least - 1.0,
+        not _near(plan, best),
     )
 
 
