@@ -149,7 +149,7 @@ def _wrong_guesses(plan: Plan) -> tuple[WrongGuess, ...]:
     for end in (*best, *_wrong(plan.scenario)):
         # Twice or half of a guess may be no legal value: a coverage below 1.
         with suppress(RlhfBudgetError):
-            tried[end] = plan.scenario.with_values(dict([end]))
+            tried[end] = plan.scenario.with_values(dict([end]), check_ends=False)
     others = [end for end in tried if end not in best]
     outcomes = optimise_many(
         [tried[end] for end in others], tolerance=PRECISION, effort=QUICK_EFFORT

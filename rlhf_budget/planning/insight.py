@@ -124,7 +124,9 @@ def assumed(optimum: Optimum) -> Question[tuple[AssumedConstant, ...]]:
         for end in (entry.low, entry.high):
             # An end may be illegal beside the other constants; then there is no plan for it.
             with suppress(RlhfBudgetError):
-                variants[entry.constant, end] = scenario.with_values({entry.constant: end})
+                variants[entry.constant, end] = scenario.with_values(
+                    {entry.constant: end}, check_ends=False
+                )
 
     def answer(plans: Plans) -> tuple[AssumedConstant, ...]:
         found = {

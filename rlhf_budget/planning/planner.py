@@ -13,7 +13,6 @@ from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimi
 from rlhf_budget.optimum.near_optimal import WITHIN, near_optimal
 from rlhf_budget.optimum.results import Certificate
 from rlhf_budget.planning.binding import binding
-from rlhf_budget.planning.information import worth_knowing
 from rlhf_budget.planning.insight import (
     alternatives,
     assumed,
@@ -28,11 +27,11 @@ from rlhf_budget.planning.marginal import marginal, sensitivity
 from rlhf_budget.planning.notices import notices
 from rlhf_budget.planning.questions import answers, plan_variants
 from rlhf_budget.planning.results import Behind, Plan
-from rlhf_budget.planning.uncertainty import Robustness, optimise_robustly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rlhf_budget.planning.uncertainty import Robustness
     from rlhf_budget.scenario.models import Scenario
 
 
@@ -170,6 +169,8 @@ def plan_robustly(scenario: Scenario, asked: Robustness, *, tolerance: float = T
     InfeasibleError
         Where nothing within the limits fits the budget in enough of the draws.
     """
+    from rlhf_budget.planning.uncertainty import optimise_robustly  # noqa: PLC0415 - seldom used
+
     if scenario.budget is None:
         raise _missing_budget()
     _require_no_progress(scenario, "--robust")
@@ -205,6 +206,9 @@ def with_information(plan: Plan, *, affordable: float = 0.95, seed: int = 0) -> 
     seed
         Seed of the draws.
     """
+    from rlhf_budget.planning.information import worth_knowing  # noqa: PLC0415 - seldom used
+    from rlhf_budget.planning.uncertainty import Robustness  # noqa: PLC0415
+
     _require_no_progress(plan.scenario, "--information")
     asked = Robustness(affordable=affordable, seed=seed)
     return replace(plan, information=worth_knowing(plan.scenario, asked))

@@ -103,7 +103,9 @@ class Scenario(Section):
         self._fill(read_written(written))
 
     @classmethod
-    def from_written(cls, written: Written, like: Scenario | None = None) -> Scenario:
+    def from_written(
+        cls, written: Written, like: Scenario | None = None, *, check_ends: bool = True
+    ) -> Scenario:
         """Resolve what is written in files.
 
         Parameters
@@ -112,6 +114,8 @@ class Scenario(Section):
             Merged values with their places, and the problems found so far.
         like
             A scenario whose tail is taken over where it is the same, so that it is not made anew.
+        check_ends
+            Whether both ends of every range have to be legal, beside its middle.
 
         Raises
         ------
@@ -119,11 +123,13 @@ class Scenario(Section):
             With everything that is wrong.
         """
         scenario = cls.__new__(cls)
-        scenario._fill(written, like)  # noqa: SLF001 - its own
+        scenario._fill(written, like, check_ends=check_ends)  # noqa: SLF001 - its own
         return scenario
 
-    def _fill(self, written: Written, like: Scenario | None = None) -> None:
-        resolution = resolve(written)
+    def _fill(
+        self, written: Written, like: Scenario | None = None, *, check_ends: bool = True
+    ) -> None:
+        resolution = resolve(written, check_ends=check_ends)
         problems = _all_problems(written, resolution)
         if problems:
             raise ScenarioError(problems)
@@ -143,7 +149,7 @@ class Scenario(Section):
         values = {name: plain(getattr(self, name)) for name in _INPUTS}
         return {name: value for name, value in values.items() if value is not None}
 
-    def with_values(self, values: Mapping[str, Any]) -> Scenario:
+    def with_values(self, values: Mapping[str, Any], *, check_ends: bool = True) -> Scenario:
         """Return the scenario with some keys set, as the option ``--set`` does.
 
         Parameters
@@ -152,6 +158,8 @@ class Scenario(Section):
             Key path, such as ``costs.label``, -> the value, in any form that a file allows; None
             takes the key out. Constants that depend on it, such as an unknown coverage, are
             resolved anew.
+        check_ends
+            Whether both ends of every range that is left have to be legal, beside its middle.
 
         Raises
         ------
@@ -159,7 +167,8 @@ class Scenario(Section):
             With everything that is wrong with the scenario then.
         """
         plain_values = {key: plain(value) for key, value in values.items()}
-        return self.from_written(with_values(self._written, plain_values), like=self)
+        written = with_values(self._written, plain_values)
+        return self.from_written(written, like=self, check_ends=check_ends)
 
     def is_written(self, key: str) -> bool:
         """Whether a key path stands in the scenario as written, rather than being a default."""

@@ -38,13 +38,15 @@ class Resolution:
     """Everything that is wrong."""
 
 
-def resolve(written: Written) -> Resolution:
+def resolve(written: Written, *, check_ends: bool = True) -> Resolution:
     """Resolve a written scenario, and check it at both ends of every range as well.
 
     Parameters
     ----------
     written
         What the user wrote; files of log-ratios that are read now are added to its ``files``.
+    check_ends
+        Whether to check the ends.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def resolve(written: Written) -> Resolution:
         The values, or the problems.
     """
     resolution = _resolve_middle(written)
-    if resolution.problems or not resolution.assumed:
+    if resolution.problems or not check_ends:
         return resolution
     problems = [
         problem
