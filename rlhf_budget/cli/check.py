@@ -84,6 +84,10 @@ def check(
         bool, typer.Option("--warn-only", help="Tell failed gates, but exit with 0.")
     ] = False,
     within: options.Within = 0.01,
+    robust: options.Robust = None,
+    draws: options.Draws = 256,
+    affordable: options.Affordable = 0.95,
+    seed: options.Seed = 0,
     tolerance: options.Tolerance = 1e-6,
     format_: options.CheckFormatOption = None,
     output: options.Output = None,
@@ -94,7 +98,8 @@ def check(
 
     Gates are the flags, the file's checks, and always that the plan is proved. All are evaluated
     and shown. With --quiet nothing is printed while all pass. With --proof the plan is that of the
-    proof, which must hold for this very scenario: it is verified, and nothing is searched.
+    proof, which must hold for this very scenario: it is verified, and nothing is searched. With
+    --robust the plan is one for all that the ranges allow, and gates on the bound judge its risk.
 
     Several files, or --all-scenarios, give one table.
     """
@@ -105,6 +110,9 @@ def check(
 
     if (against is None) != (max_increase is None):
         raise typer.BadParameter("--against and --max-increase need each other.")
+    asked = options.robustness(robust, draws, affordable, seed)
+    if asked is not None and proof is not None:
+        raise typer.BadParameter("--robust and --proof exclude each other, as yet.")
     rules = _rules(
         max_bound, max_cost, max_excess, max_guesses, require or (), informative=require_informative
     )
@@ -113,7 +121,12 @@ def check(
             raise typer.BadParameter("--against, --scenario and --proof go with one scenario.")
         entries = load_entries(files, set_values=set_ or (), named=all_scenarios)
         several = gates.check_many(
-            entries, rules, tolerance=tolerance, within=within, warn_only=warn_only
+            entries,
+            rules,
+            tolerance=tolerance,
+            within=within,
+            warn_only=warn_only,
+            robust=asked,
         )
         _send_many(several, format_, output, quiet=quiet)
         return
@@ -121,10 +134,16 @@ def check(
     loaded = load_scenario(file, scenario=scenario, set_values=set_ or (), budget_required=True)
     if against is not None and max_increase is not None:
         increase = options.parsed(gates.fraction, max_increase, "--max-increase")
-        rules.append(gates.max_increase(against, increase, loaded.currency, metric.value))
+        rules.append(gates.max_increase(against, increase, loaded.currency, metric.value, asked))
     try:
         found = gates.check(
-            loaded, rules, tolerance=tolerance, within=within, warn_only=warn_only, proof=proof
+            loaded,
+            rules,
+            tolerance=tolerance,
+            within=within,
+            warn_only=warn_only,
+            proof=proof,
+            robust=asked,
         )
     except ProofError as error:
         if not warn_only:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
+from rlhf_budget.cli import options
 from rlhf_budget.cli.errors import INFEASIBLE
 from rlhf_budget.cli.output import Answer, send
 
@@ -25,6 +25,10 @@ def compare(
         typer.Option(metavar="NAME", help="Column to compare with; default the first."),
     ] = None,
     within: options.Within = 0.01,
+    robust: options.Robust = None,
+    draws: options.Draws = 256,
+    affordable: options.Affordable = 0.95,
+    seed: options.Seed = 0,
     tolerance: options.Tolerance = 1e-6,
     format_: options.FormatOption = None,
     output: options.Output = None,
@@ -33,13 +37,18 @@ def compare(
 ) -> None:
     """Set scenarios side by side, and say where their differences come from.
 
-    A column is called NAME or by its file's stem; a file's own scenarios by their names.
+    A column is called NAME or by its file's stem; a file's own scenarios by their names. With
+    --robust every column has one plan for all that its ranges allow, on shared draws.
     """
     from rlhf_budget.report.comparison_document import comparison_document
     from rlhf_budget.studies import comparison
 
     found = comparison.compare(
-        comparison.load_entries(files), baseline=baseline, tolerance=tolerance, within=within
+        comparison.load_entries(files),
+        baseline=baseline,
+        tolerance=tolerance,
+        within=within,
+        robust=options.robustness(robust, draws, affordable, seed),
     )
     answer = Answer(
         command="compare",

@@ -13,6 +13,8 @@ from rlhf_budget.report.formats import FORMATS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rlhf_budget.planning.uncertainty import Robustness
+
     Format = str
     CheckFormat = str
 
@@ -54,6 +56,15 @@ def _share(text: str | float) -> float:
     from rlhf_budget.studies.gates import fraction
 
     return parsed(fraction, text, "--within")
+
+
+def robustness(robust: str | None, draws: int, affordable: float, seed: int) -> Robustness | None:
+    """What a robust plan is asked for; None where none is."""
+    if robust is None:
+        return None
+    from rlhf_budget.planning.uncertainty import Robustness, parse_risk
+
+    return Robustness(*parsed(parse_risk, robust, "--robust"), draws, affordable, seed)
 
 
 ScenarioFile = Annotated[

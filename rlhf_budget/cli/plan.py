@@ -67,13 +67,10 @@ def plan(
         from rlhf_budget.planning.saved import saved_allocation
 
         loaded = loaded.with_values({"current": saved_allocation(against)})
-    if robust is None:
+    asked = options.robustness(robust, draws, affordable, seed)
+    if asked is None:
         found = planner.plan(loaded, tolerance=tolerance, target_bound=target_bound, within=within)
     else:
-        from rlhf_budget.planning.uncertainty import Robustness, parse_risk
-
-        risk, level = options.parsed(parse_risk, robust, "--robust")
-        asked = Robustness(risk, level, draws, affordable, seed)
         found = planner.plan_robustly(loaded, asked, tolerance=tolerance)
     if information:
         notice("Planning for every value that a constant may have ...", quiet=quiet)

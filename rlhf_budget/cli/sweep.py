@@ -41,6 +41,10 @@ def sweep(
     scenario: options.ScenarioName = None,
     set_: options.SetValues = None,
     plot: options.Plot = None,
+    robust: options.Robust = None,
+    draws: options.Draws = 256,
+    affordable: options.Affordable = 0.95,
+    seed: options.Seed = 0,
     tolerance: options.Tolerance = 1e-6,
     format_: options.FormatOption = None,
     output: options.Output = None,
@@ -49,7 +53,8 @@ def sweep(
 ) -> None:
     """Plan one constant over a range, such as the budget: the frontier.
 
-    Values that cannot be planned are marked.
+    Values that cannot be planned are marked. With --robust each value has one plan for all that the
+    scenario's other ranges allow, on shared draws.
     """
     from rlhf_budget.report.sweep_document import sweep_document
     from rlhf_budget.scenario import load_scenario
@@ -71,7 +76,11 @@ def sweep(
         budget_required=chosen.key != "budget",
     )
     found = sweeps.sweep(
-        loaded, chosen, tolerance=tolerance, on_points=_progress(len(chosen.values), quiet=quiet)
+        loaded,
+        chosen,
+        tolerance=tolerance,
+        robust=options.robustness(robust, draws, affordable, seed),
+        on_points=_progress(len(chosen.values), quiet=quiet),
     )
     if plot is not None:
         from rlhf_budget.report.charts import sweep_chart, write_chart

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rlhf_budget.bound.results import Allocation
-from rlhf_budget.errors import Problem, ProofError, RlhfBudgetError, ScenarioError
+from rlhf_budget.errors import (
+    InfeasibleError,
+    Problem,
+    ProofError,
+    RlhfBudgetError,
+    ScenarioError,
+)
 from rlhf_budget.optimum.case import prepare
 from rlhf_budget.optimum.certified import TOLERANCE, Optimum, least_cost, optimise, optimise_many
 from rlhf_budget.optimum.near_optimal import WITHIN, near_optimal
@@ -29,8 +35,9 @@ from rlhf_budget.planning.questions import answers, plan_variants
 from rlhf_budget.planning.results import Behind, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from rlhf_budget.planning.results import Notice, Robust
     from rlhf_budget.planning.uncertainty import Robustness
     from rlhf_budget.scenario.models import Scenario
 
@@ -169,12 +176,55 @@ def plan_robustly(scenario: Scenario, asked: Robustness, *, tolerance: float = T
     InfeasibleError
         Where nothing within the limits fits the budget in enough of the draws.
     """
+    found = next(optimise_each_robustly((scenario,), asked, tolerance=tolerance))
+    if isinstance(found, RlhfBudgetError):
+        raise found
+    ends = answers((assumed(found.middle),), tolerance)[0]
+    whole = _evaluated(found.optimum)
+    return replace(whole, robust=found.robust, assumed=ends, warnings=found.warnings)
+
+
+class RobustlyPlanned(NamedTuple):
+    """A robust plan without its surroundings."""
+
+    optimum: Optimum
+    """The robust allocation; bound and cost at the middle of every range."""
+    robust: Robust
+    """What its risk is worth."""
+    middle: Optimum
+    """The plan for the middle of every range."""
+    warnings: tuple[Notice, ...]
+    """What is doubtful."""
+
+
+def optimise_each_robustly(
+    scenarios: Sequence[Scenario], asked: Robustness, *, tolerance: float = TOLERANCE
+) -> Iterator[RobustlyPlanned | RlhfBudgetError]:
+    """Find the robust allocation of one scenario after another, on shared draws.
+
+    A constant that several scenarios do not know has the same quantiles in all of them, so that
+    their differences are not those of the draws.
+
+    Yields
+    ------
+    RobustlyPlanned or RlhfBudgetError
+        For each scenario, in order, the numbers of :func:`plan_robustly`, or the error that it
+        raises.
+    """
+    for middle in plan_many(scenarios, tolerance=tolerance):
+        if isinstance(middle, RlhfBudgetError):
+            yield middle
+            continue
+        try:
+            yield _robustly(middle, asked, tolerance)
+        except (InfeasibleError, ScenarioError) as error:
+            yield error
+
+
+def _robustly(middle: Optimum, asked: Robustness, tolerance: float) -> RobustlyPlanned:
     from rlhf_budget.planning.uncertainty import optimise_robustly  # noqa: PLC0415 - seldom used
 
-    if scenario.budget is None:
-        raise _missing_budget()
-    _require_no_progress(scenario, "--robust")
-    middle = optimise(scenario, tolerance=tolerance)
+    _require_no_progress(middle.scenario, "--robust")
     found = optimise_robustly(middle, asked, tolerance=tolerance)
     a, robust, case = found.allocation, found.robust, middle.case
     optimum = replace(
@@ -187,11 +237,9 @@ def plan_robustly(scenario: Scenario, asked: Robustness, *, tolerance: float = T
             robust.lower_bound, robust.relative_gap, robust.proved, found.evaluations
         ),
     )
-    ends = answers((assumed(middle),), tolerance)[0]
-    whole = _evaluated(optimum)
     # Nothing was assumed to be at its middle.
-    warnings = tuple(each for each in whole.warnings if each.code != "assumed-constants")
-    return replace(whole, robust=robust, assumed=ends, warnings=warnings)
+    warnings = tuple(each for each in notices(optimum) if each.code != "assumed-constants")
+    return RobustlyPlanned(optimum, robust, middle, warnings)
 
 
 def with_information(plan: Plan, *, affordable: float = 0.95, seed: int = 0) -> Plan:

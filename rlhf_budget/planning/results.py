@@ -231,6 +231,22 @@ class AtMiddle(Record):
 
 
 @dataclass(frozen=True)
+class CurrentOverDraws(Record):
+    """The scenario's ``current``, judged by the same risk on the same draws."""
+
+    value: units.Reward
+    """Its risk."""
+    distribution: Distribution
+    """Its bound over the draws."""
+    bound: units.BoundTerm
+    """What stands beside the robust plan's ``bound``."""
+    excess: units.Reward
+    """Its risk less the robust plan's."""
+    excess_relative: units.Relative
+    """The same as a fraction of the bounds that the robust plan's risk is made of."""
+
+
+@dataclass(frozen=True)
 class FreshDraws(Record):
     """The risk of the robust plan on draws that it was not made for."""
 
@@ -265,10 +281,17 @@ class Robust(Record):
     """True where the gap is within the tolerance."""
     at_middle: AtMiddle
     """The plan that takes the middle of every range, beside it."""
+    current: CurrentOverDraws | None
+    """The scenario's ``current``, beside it."""
     distribution: Distribution
     """The plan's bound over the draws."""
     fresh_draws: FreshDraws
     """The plan judged on other draws."""
+    bound: units.BoundTerm
+    """What gates on the bound judge: the risk; for ``regret``, which is no bound, the bound that
+    95 % of the draws do not exceed."""
+    vacuous: bool
+    """True where that is not below the reward range at its middle: it says nothing."""
 
 
 @dataclass(frozen=True)

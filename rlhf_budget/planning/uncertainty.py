@@ -13,7 +13,14 @@ from rlhf_budget.optimum.certified import Optimum, optimise_many
 from rlhf_budget.optimum.robust import Risk, minimise_risk, robust_problem
 from rlhf_budget.optimum.search import BESIDE_EFFORT
 from rlhf_budget.planning.draws import laws_of, scenarios_of, shares
-from rlhf_budget.planning.results import AtMiddle, Distribution, FreshDraws, Robust
+from rlhf_budget.planning.insight import current
+from rlhf_budget.planning.results import (
+    AtMiddle,
+    CurrentOverDraws,
+    Distribution,
+    FreshDraws,
+    Robust,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +124,11 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
     value = risk.of(bounds)
     lower = min(outcome.lower_bound - size, value)
     gap = (value - lower) / (value + size) if value + size > 0 else 0.0
-    middle = bounds_of(cases, optimum.allocation)
+    middle, distribution = bounds_of(cases, optimum.allocation), distribution_of(bounds)
+    now, beside = current(optimum), None
+    if now is not None:
+        beside = _current(bounds_of(cases, now.allocation), asked, risk, value, size)
+    bound = _bound_judged(asked, value, distribution)
     robust = Robust(
         risk=asked.risk,
         level=asked.level,
@@ -129,8 +140,11 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
         relative_gap=gap,
         proved=gap <= tolerance,
         at_middle=AtMiddle(optimum.allocation, risk.of(middle), distribution_of(middle)),
-        distribution=distribution_of(bounds),
+        current=beside,
+        distribution=distribution,
         fresh_draws=_fresh(scenario, outcome.allocation, asked),
+        bound=bound,
+        vacuous=bound >= scenario.objective.reward_range,
     )
     return RobustOptimum(outcome.allocation, outcome.evaluations, robust)
 
@@ -164,6 +178,26 @@ def distribution_of(bounds: Floats) -> Distribution:
     low, median, high = np.quantile(bounds, (0.05, 0.5, 0.95))
     mean = math.fsum(bounds) / bounds.size
     return Distribution(p5=float(low), p50=float(median), p95=float(high), mean=mean)
+
+
+def _current(
+    bounds: Floats, asked: Robustness, risk: Risk, least: float, size: float
+) -> CurrentOverDraws:
+    """The bounds of what is done now beside the least risk, made of bounds of this size."""
+    value, distribution = risk.of(bounds), distribution_of(bounds)
+    excess, whole = value - least, least + size
+    return CurrentOverDraws(
+        value=value,
+        distribution=distribution,
+        bound=_bound_judged(asked, value, distribution),
+        excess=excess,
+        excess_relative=excess / whole if whole > 0 else 0.0,
+    )
+
+
+def _bound_judged(asked: Robustness, value: float, distribution: Distribution) -> float:
+    """What gates on the bound judge: a regret is none."""
+    return distribution.p95 if asked.risk == "regret" else value
 
 
 def _offsets(cases: Sequence[Case], asked: Robustness) -> Floats:

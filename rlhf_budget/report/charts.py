@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rlhf_budget.errors import FileAccessError, MissingExtraError, Problem, ScenarioError
 from rlhf_budget.report.data import write_whole
+from rlhf_budget.report.robust_words import shared_risk
 from rlhf_budget.scenario.keys import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rlhf_budget.studies.sweeps import PlannedPoint, Sweep
 
@@ -53,6 +54,7 @@ _FIELDS: Final = {
     "KL clipping": "kl_clipping",
     "no budget removes": "irreducible",
 }
+_SHARES: Final = {"5 % of the draws": "p5", "50 %": "p50", "95 %": "p95"}
 
 
 def sweep_chart(sweep: Sweep) -> Any:
@@ -71,7 +73,8 @@ def sweep_chart(sweep: Sweep) -> Any:
     if not sweep.planned:
         problem = Problem(sweep.over.key, "no value that can be planned", "at least one to draw")
         raise ScenarioError((problem,))
-    panels = [_terms(altair, sweep), _money(altair, sweep), _slopes(altair, sweep)]
+    last = (_spread if _is_robust(sweep) else _slopes)(altair, sweep)
+    panels = [_terms(altair, sweep), _money(altair, sweep), last]
     missing = len(sweep.points) - len(sweep.planned)
     told = f"; {missing} of {len(sweep.points)} values cannot be planned" if missing else ""
     title = altair.TitleParams(
@@ -104,20 +107,11 @@ def _terms(altair: Any, sweep: Sweep) -> Any:
         for value, point in sweep.planned
         for name in names
     ]
-    scale = altair.Scale(domain=names, range=[_TERMS[name][0] for name in names])
-    dashes = altair.Scale(domain=names, range=[_TERMS[name][1] for name in names])
-    strokes = {} if _is_named(sweep) else {"symbolType": "stroke", "symbolSize": 350}
-    legend = altair.Legend(title="term of the bound", **strokes)
-    lines = _lines(
-        altair,
-        sweep,
-        rows,
-        altair.Y("value:Q", title="bound (reward units)"),
-        color=altair.Color("term:N", scale=scale, legend=legend),
-        strokeDash=altair.StrokeDash("term:N", scale=dashes, legend=legend),
-        shape=altair.Shape("term:N", scale=altair.Scale(domain=names), legend=legend),
+    lines = _styled(
+        altair, sweep, rows, {name: _TERMS[name] for name in names}, "term of the bound"
     )
     title = "The bound by its terms"
+    title += ", at the middle of every range" if _is_robust(sweep) else ""
     marked = _current(altair, sweep)
     layers = [*lines, *marked]
     if marked:
@@ -190,7 +184,7 @@ def _slopes(altair: Any, sweep: Sweep) -> Any:
     rows = [
         {"at": value, "slope": -point.marginal.bound_per_currency}
         for value, point in sweep.planned
-        if point.marginal.bound_per_currency < 0
+        if point.marginal is not None and point.marginal.bound_per_currency < 0
     ]
     currency = sweep.scenario.currency
     slopes = [float(row["slope"]) for row in rows]
@@ -208,11 +202,59 @@ def _slopes(altair: Any, sweep: Sweep) -> Any:
     )
 
 
+def _spread(altair: Any, sweep: Sweep) -> Any:
+    """Of robust plans: the bound over the draws of what is not known, and the risk."""
+    risk = shared_risk(point.robust for _, point in sweep.planned)
+    rows = [
+        {"at": value, "term": name, "value": number}
+        for value, point in sweep.planned
+        if point.robust
+        for name, number in (
+            (risk, point.robust.value),
+            *((name, getattr(point.robust.distribution, key)) for name, key in _SHARES.items()),
+        )
+    ]
+    styles = dict(zip((risk, *_SHARES), _TERMS.values(), strict=False))
+    lines = _styled(altair, sweep, rows, styles, "over the draws")
+    title = "The bound over what may be true"
+    return altair.layer(*lines).properties(
+        width=_WIDTH, height=_HEIGHT, title=_title(altair, title)
+    )
+
+
 # --- what panels share ---------------------------------------------------------------------------
 
 
 def _title(altair: Any, text: str) -> Any:
     return altair.TitleParams(text, anchor="start", frame="group", fontSize=12.5)
+
+
+def _styled(
+    altair: Any,
+    sweep: Sweep,
+    rows: list[dict[str, Any]],
+    styles: Mapping[str, tuple[str, list[int]]],
+    title: str,
+) -> list[Any]:
+    """Lines of reward units, told apart by colour, dashes and shape."""
+    names = list(styles)
+    scale = altair.Scale(domain=names, range=[styles[name][0] for name in names])
+    dashes = altair.Scale(domain=names, range=[styles[name][1] for name in names])
+    strokes = {} if _is_named(sweep) else {"symbolType": "stroke", "symbolSize": 350}
+    legend = altair.Legend(title=title, **strokes)
+    return _lines(
+        altair,
+        sweep,
+        rows,
+        altair.Y("value:Q", title="bound (reward units)"),
+        color=altair.Color("term:N", scale=scale, legend=legend),
+        strokeDash=altair.StrokeDash("term:N", scale=dashes, legend=legend),
+        shape=altair.Shape("term:N", scale=altair.Scale(domain=names), legend=legend),
+    )
+
+
+def _is_robust(sweep: Sweep) -> bool:
+    return any(point.robust for _, point in sweep.planned)
 
 
 def _lines(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
 from rlhf_budget.report.numbers import percent, significant, write_group
+from rlhf_budget.report.robust_words import shared_risk
 from rlhf_budget.report.words import listing
-from rlhf_budget.studies.attribution import GROUPS
+from rlhf_budget.studies.attribution import GROUPS, judged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,9 +38,13 @@ _TERMS: Final[tuple[tuple[str, str, Format], ...]] = (
     ("total", "bound.total", "significant"),
     ("of which no budget removes", "bound.irreducible", "significant"),
 )
+_RISK: Final[tuple[tuple[str, str, Format], ...]] = (
+    ("in 5 % of the draws at most", "robust.distribution.p5", "significant"),
+    ("in 50 %", "robust.distribution.p50", "significant"),
+    ("in 95 %", "robust.distribution.p95", "significant"),
+)
 _MONEY: Final = ("prompts", "rollouts", "labels", "fixed", "total")
 _COMPARED: Final[tuple[tuple[str, str, Format], ...]] = (
-    ("bound", "bound.total", "significant"),
     *(_TERMS[:3]),
     *(_DECISIONS[:2]),
     _DECISIONS[3],
@@ -60,16 +65,37 @@ def comparison_document(comparison: Comparison) -> Document:
         listing([column.name for column in comparison.columns]),
         _verdict(comparison),
         Section("What each buys", (_numbers(comparison, _DECISIONS),)),
-        Section(
-            "Bound, reward units",
-            (_numbers(comparison, _TERMS, "bound.total"), _shares(comparison), legend),
-        ),
+        *_bounds(comparison, legend),
         Section(f"Money, {comparison.currency}", (_money(comparison),)),
-        Section("More money, limits and warnings", (_around(comparison),)),
+        Section(
+            "Proof and warnings" if _risk(comparison) else "More money, limits and warnings",
+            (_around(comparison),),
+        ),
         Section(f"Differences from {comparison.baseline}", _differences(comparison)),
-        Section("Where the difference of the bound comes from", _attributions(comparison)),
+        Section(
+            f"Where the difference of the {_risk(comparison) or 'bound'} comes from",
+            _attributions(comparison),
+        ),
         Section("Infeasible", reasons),
         warned(comparison.warnings),
+    )
+
+
+def _risk(comparison: Comparison) -> str:
+    """What robust plans minimise; empty for others."""
+    return shared_risk(column.plan.robust for column in comparison.columns if column.plan)
+
+
+def _bounds(comparison: Comparison, legend: Paragraph) -> tuple[Section, ...]:
+    risk = _risk(comparison)
+    terms = _numbers(comparison, _TERMS, "bound.total")
+    if not risk:
+        return (Section("Bound, reward units", (terms, _shares(comparison), legend)),)
+    rows: tuple[tuple[str, str, Format], ...] = ((risk, "robust.value", "significant"), *_RISK)
+    over = _numbers(comparison, rows, "robust.value")
+    return (
+        Section("Bound over what may be true, reward units", (over, _shares(comparison), legend)),
+        Section("Bound at the middle of every range, reward units", (terms,)),
     )
 
 
@@ -80,7 +106,7 @@ def _shares(comparison: Comparison) -> Paragraph:
     budgets = {plan.scenario.budget for _, plan in plans}
     shares = listing(
         [
-            f"{percent(plan.bound.total / plan.scenario.objective.reward_range)} ({name})"
+            f"{percent(judged(plan) / plan.scenario.objective.reward_range)} ({name})"
             for name, plan in plans
         ]
     )
@@ -98,10 +124,11 @@ def _verdict(comparison: Comparison) -> Paragraph:
     if not comparison.best:
         return Paragraph(f"No scenario is feasible.{told}", "bad")
     names = comparison.best[0].names
-    totals = {c.name: c.plan.bound.total for c in comparison.columns if c.plan is not None}
-    text = f"{significant(totals[names[0]])} is the lowest bound: {listing(names)}"
+    totals = {c.name: judged(c.plan) for c in comparison.columns if c.plan is not None}
+    risk = _risk(comparison) or "bound"
+    text = f"{significant(totals[names[0]])} is the lowest {risk}: {listing(names)}"
     change = next((d.values for d in comparison.differences if d.name == names[0]), ())
-    gain = next((v.relative for v in change if v.key == "bound.total"), None)
+    gain = next((v.relative for v in change if v.key == comparison.best[0].key), None)
     if gain and comparison.baseline not in names:
         text += f", {percent(-gain)} below {comparison.baseline}"
     return Paragraph(f"{text}.{told}", "bad" if infeasible else "text")
@@ -176,10 +203,16 @@ def _around(comparison: Comparison) -> Table:
         return None if plan.marginal is None else plan.marginal.bound_per_currency
 
     per = f"bound per {comparison.currency}"
+    # Of robust plans neither is known.
+    known = not _risk(comparison)
+    slopes = [Row((per, *_of_each(comparison, slope)), "significant")] if known else []
+    binding = (
+        [Row(("limits that bind", *_words(comparison, lambda plan: plan.binding)))] if known else []
+    )
     rows: list[Row] = [
-        Row((per, *_of_each(comparison, slope)), "significant"),
+        *slopes,
         Row(("status", *(_status(c.plan) for c in comparison.columns))),
-        Row(("limits that bind", *_words(comparison, lambda plan: plan.binding))),
+        *binding,
         Row(("warnings", *_words(comparison, lambda plan: [n.code for n in plan.warnings]))),
     ]
     # Words and numbers wrap differently, so every row is written here.
@@ -205,14 +238,19 @@ def _differences(comparison: Comparison) -> tuple[Table, ...]:
         return ()
     columns = [Column(""), *(Column(d.name) for d in comparison.differences)]
     rows = []
-    for title, key, format_ in _COMPARED:
+    risk = _risk(comparison)
+    totals: list[tuple[str, str, Format]] = [("bound", "bound.total", "significant")]
+    if risk:
+        middle: tuple[str, str, Format] = ("bound at the middle", "bound.total", "significant")
+        totals = [(risk, "robust.value", "significant"), middle]
+    for title, key, format_ in (*totals, *_COMPARED):
         values = [
             next((value for value in difference.values if value.key == key), None)
             for difference in comparison.differences
         ]
         if any(value and (value.baseline or value.value) for value in values):
             cells = [_difference(value, format_, comparison.tolerance) for value in values]
-            rows.append(Row((title, *cells), format_, key == "bound.total"))
+            rows.append(Row((title, *cells), format_, key == totals[0][1]))
     return (Table((*columns,), (*rows,), turns=True),)
 
 

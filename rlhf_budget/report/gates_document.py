@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
 from rlhf_budget.report.numbers import money, percent, plain, significant
+from rlhf_budget.report.robust_words import risk_name
 from rlhf_budget.report.words import amount, count, listing, purchase
 
 if TYPE_CHECKING:
@@ -30,14 +31,29 @@ def gates_document(check: Check) -> Document:
     )
     cost = f"{money(plan.cost.total)} {plan.scenario.currency}"
     bought = purchase(plan.allocation, plan.scenario)
-    planned = f"{bought} for {cost}: a bound of {significant(plan.bound.total)}."
+    planned = f"{bought} for {cost}: a bound of {significant(plan.bound.total)}"
+    planned += " at the middle of every range." if plan.robust else "."
     return arranged(
         f"Check of {plan.scenario.name}",
         _verdict(check),
         Section("Gates", (table, *remedies, *baselines)),
-        Section("Plan", (Paragraph(planned),)),
+        Section("Plan", (Paragraph(planned), *_risk(check))),
         warned(plan.warnings),
     )
+
+
+def _risk(check: Check) -> tuple[Paragraph, ...]:
+    """Say what gates on the bound judge where the plan is a robust one."""
+    robust = check.plan.robust
+    if robust is None:
+        return ()
+    judged = (
+        "the bound that 95 % of the draws do not exceed"
+        if robust.risk == "regret"
+        else f"the {risk_name(robust)}"
+    )
+    text = f"robust.bound is {judged}, over {count(robust.draws, 'draw')} of what is not known."
+    return (Paragraph(text, "note"),)
 
 
 def checks_document(checks: Checks) -> Document:

@@ -9,7 +9,7 @@ from rlhf_budget.report.numbers import money, percent, significant
 from rlhf_budget.report.words import UNMEASURED, amount, buys_labels, count, listing, measured_by
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rlhf_budget.planning.results import Plan, Robust, WorthKnowing
     from rlhf_budget.report.document import Format
@@ -47,6 +47,11 @@ def robust_section(plan: Plan) -> Section:
     ]
     table = Table(columns, (*rows,), emphasis=1)
     return Section("One plan for all that may be true", (table, Paragraph(robust_words(robust))))
+
+
+def shared_risk(robust: Iterable[Robust | None]) -> str:
+    """What several robust plans minimise; empty where plans are not robust."""
+    return next((risk_name(each) for each in robust if each is not None), "")
 
 
 def risk_name(robust: Robust) -> str:

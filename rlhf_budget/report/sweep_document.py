@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged
 from rlhf_budget.report.numbers import percent, plain, significant
+from rlhf_budget.report.robust_words import shared_risk
 from rlhf_budget.report.words import amount, buys_labels, count, purchase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rlhf_budget.bound.results import Allocation, Bound
+    from rlhf_budget.planning.results import CurrentOverDraws, Robust
     from rlhf_budget.report.document import Cell, Document, Kind
     from rlhf_budget.studies.sweeps import PlannedPoint, Sweep, Value
 
@@ -27,7 +30,12 @@ def sweep_document(sweep: Sweep) -> Document:
         _verdict(sweep),
         Section("Decisions", (_decisions(sweep),)),
         Section("Bound, reward units", (_bounds(sweep),)),
-        Section("Cost, value of more money, and clip threshold", (_money(sweep),)),
+        Section(
+            "Cost and clip threshold"
+            if _risk(sweep)
+            else "Cost, value of more money, and clip threshold",
+            (_money(sweep),),
+        ),
         Section("Beside the current allocation", _current(sweep)),
         Section("Without a plan", _failures(sweep)),
         Section("Limits that bind", _at_values(sweep, lambda point: point.binding, "text")),
@@ -48,19 +56,25 @@ def _verdict(sweep: Sweep) -> Paragraph:
     )
     if not planned:
         return Paragraph(f"No value can be planned.{told}", "bad")
-    lowest = min(planned, key=lambda pair: pair[1].optimum.bound.total)
-    highest = max(planned, key=lambda pair: pair[1].optimum.bound.total)
+    lowest = min(planned, key=lambda pair: pair[1].judged)
+    highest = max(planned, key=lambda pair: pair[1].judged)
+    name = f"The {_risk(sweep) or 'bound'}"
     text = (
-        f"The bound goes from {_bound_at(*lowest, sweep)} to {_bound_at(*highest, sweep)}."
+        f"{name} goes from {_bound_at(*lowest, sweep)} to {_bound_at(*highest, sweep)}."
         if lowest[0] != highest[0]
-        else f"The bound is {_bound_at(*lowest, sweep)}."
+        else f"{name} is {_bound_at(*lowest, sweep)}."
     )
-    sketch = tuple(point.optimum.bound.total for _, point in planned)
+    sketch = tuple(point.judged for _, point in planned)
     return Paragraph(text + told, sketch=sketch if len(sketch) > 2 else ())
 
 
+def _risk(sweep: Sweep) -> str:
+    """What robust plans minimise; empty for others."""
+    return shared_risk(point.robust for _, point in sweep.planned)
+
+
 def _bound_at(value: Value, point: PlannedPoint, sweep: Sweep) -> str:
-    total = significant(point.optimum.bound.total)
+    total = significant(point.judged)
     return f"{total} (at {sweep.over.key} {written_value(value)})"
 
 
@@ -102,7 +116,32 @@ def _with_current(sweep: Sweep, table: Table, cells: tuple[Cell, ...] | None) ->
     return replace(table, rows=(*table.rows[:place], marked, *table.rows[place:]))
 
 
+def _risks(sweep: Sweep, name: str) -> Table:
+    """Robust plans: the risk, the bound over the draws and at the middle of every range."""
+    names = (name, "5 %", "50 %", "95 %", "at the middle")
+    columns = (Column(sweep.over.key, "plain"), *(Column(each, "significant") for each in names))
+
+    def cells(over: Robust | CurrentOverDraws, middle: Bound) -> tuple[Cell, ...]:
+        spread = over.distribution
+        return over.value, spread.p5, spread.p50, spread.p95, middle.total
+
+    rows = tuple(
+        Row((value, *cells(point.robust, point.optimum.bound)))
+        for value, point in sweep.planned
+        if point.robust
+    )
+    now, over = sweep.current, _current_over_draws(sweep)
+    marked = cells(over, now.bound) if now is not None and over is not None else None
+    if marked is not None and "regret" in name:
+        # What is best for each draw depends on the budget, the bounds of what is done now do not.
+        marked = (None, *marked[1:])
+    return _with_current(sweep, Table(columns, rows), marked)
+
+
 def _bounds(sweep: Sweep) -> Table:
+    risk = _risk(sweep)
+    if risk:
+        return _risks(sweep, risk)
     names = ("bound", "sampling", "reward shift", "KL clipping")
     columns = (Column(sweep.over.key, "plain"), *(Column(name, "significant") for name in names))
 
@@ -115,26 +154,27 @@ def _bounds(sweep: Sweep) -> Table:
 
 
 def _money(sweep: Sweep) -> Table:
-    currency = sweep.scenario.currency
+    currency, robust = sweep.scenario.currency, bool(_risk(sweep))
+    slope = () if robust else (Column(f"bound per {currency}", "significant"),)
     columns = (
         Column(sweep.over.key, "plain"),
         Column(f"cost, {currency}", "money"),
-        Column(f"bound per {currency}", "significant"),
+        *slope,
         Column("clip, nats", "significant"),
     )
+
+    def cells(point: PlannedPoint) -> tuple[Cell, ...]:
+        slope = point.marginal and point.marginal.bound_per_currency
+        return point.optimum.cost.total, *(() if robust else (slope,))
+
     rows = tuple(
-        Row(
-            (
-                value,
-                point.optimum.cost.total,
-                point.marginal.bound_per_currency,
-                point.optimum.allocation.clip_threshold,
-            )
-        )
+        Row((value, *cells(point), point.optimum.allocation.clip_threshold))
         for value, point in sweep.planned
     )
     now = sweep.current
-    marked = None if now is None else (now.cost.total, None, now.allocation.clip_threshold)
+    marked = None
+    if now is not None:
+        marked = (now.cost.total, *(None for _ in slope), now.allocation.clip_threshold)
     return _with_current(sweep, Table(columns, rows), marked)
 
 
@@ -146,25 +186,33 @@ def _current(sweep: Sweep) -> tuple[Paragraph, ...]:
     now = sweep.current
     if now is None:
         return ()
-    currency = sweep.scenario.currency
+    currency, over = sweep.scenario.currency, _current_over_draws(sweep)
+    bound = over.bound if over else now.bound.total
     text = (
         f"{purchase(now.allocation, sweep.scenario)} cost {amount(now.cost.total, currency)} for a "
-        f"bound of {significant(now.bound.total)}."
+        f"{_bound_name(sweep)} of {significant(bound)}."
     )
-    enough = [
-        point.optimum
-        for _, point in sweep.planned
-        if point.optimum.bound.total <= now.bound.total
-        and point.optimum.cost.total <= now.cost.total
-    ]
+    points = [(point.robust.bound if point.robust else point.optimum.bound.total,
+               point.optimum.cost.total) for _, point in sweep.planned]  # fmt: skip
+    enough = [(cost, mine) for mine, cost in points if mine <= bound and cost <= now.cost.total]
     if enough:
-        best = min(enough, key=lambda optimum: optimum.cost.total)
-        less = 1.0 - best.cost.total / now.cost.total if now.cost.total > 0 else 0.0
+        cost, best = min(enough, key=itemgetter(0))
+        less = 1.0 - cost / now.cost.total if now.cost.total > 0 else 0.0
         text += (
-            f" On the frontier {amount(best.cost.total, currency)} ({percent(less)} less) reach "
-            f"{significant(best.bound.total)}."
+            f" On the frontier {amount(cost, currency)} ({percent(less)} less) reach "
+            f"{significant(best)}."
         )
     return (Paragraph(text),)
+
+
+def _current_over_draws(sweep: Sweep) -> CurrentOverDraws | None:
+    """What is done now over the draws, which are those of every budget."""
+    return next((point.robust.current for _, point in sweep.planned if point.robust), None)
+
+
+def _bound_name(sweep: Sweep) -> str:
+    risk = _risk(sweep)
+    return "bound in 95 % of the draws" if "regret" in risk else risk or "bound"
 
 
 def _failures(sweep: Sweep) -> tuple[Paragraph, ...]:

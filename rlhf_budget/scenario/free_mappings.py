@@ -22,6 +22,12 @@ _BOUND: Final = (
 )
 _COST: Final = ("total", "prompts", "rollouts", "labels", "fixed", "budget", "unspent")
 
+_ROBUST: Final = (
+    "value",
+    "bound",
+    *(f"distribution.{name}" for name in ("p5", "p50", "p95", "mean")),
+)
+
 
 def _result_keys() -> tuple[str, ...]:
     groups = {"allocation": _ALLOCATION, "bound": _BOUND, "cost": _COST}
@@ -31,6 +37,8 @@ def _result_keys() -> tuple[str, ...]:
         *(f"current.{key}" for key in plan),
         "guarantee",
         "guess_count",
+        *(f"robust.{key}" for key in _ROBUST),
+        *(f"robust.current.{key}" for key in (*_ROBUST, "excess", "excess_relative")),
         "groups.informative_share",
         "groups.rollouts_per_informative_group",
         "current.excess",

@@ -6,7 +6,7 @@ have passed them. Plain dataclasses, since importing a validation library costs 
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rlhf_budget.errors import Problem, ScenarioError
@@ -33,7 +33,7 @@ from rlhf_budget.scenario.values import dataclass
 from rlhf_budget.scenario.written import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from rlhf_budget.scenario.assumptions import Assumption
     from rlhf_budget.scenario.written import Written
@@ -169,6 +169,22 @@ class Scenario(Section):
         plain_values = {key: plain(value) for key, value in values.items()}
         written = with_values(self._written, plain_values)
         return self.from_written(written, like=self, check_ends=check_ends)
+
+    def with_sections(self, other: Scenario, names: Collection[str]) -> Scenario:
+        """Return the scenario with some sections of another one, as that one resolved them."""
+        texts = [scenario._written.values for scenario in (self, other)]  # noqa: SLF001 - its own
+        ours = {name: text for name, text in texts[0].items() if name not in names}
+        theirs = {name: text for name, text in texts[1].items() if name in names}
+
+        def owner(entry: Assumption) -> Scenario:
+            return other if entry.constant.partition(".")[0] in names else self
+
+        assumed = [entry for entry in self.assumed if owner(entry) is self]
+        assumed += [entry for entry in other.assumed if owner(entry) is other]
+        return self.model_copy(
+            update={name: getattr(other, name) for name in names}
+            | {"assumed": (*assumed,), "_written": replace(self._written, values=ours | theirs)}
+        )
 
     def is_written(self, key: str) -> bool:
         """Whether a key path stands in the scenario as written, rather than being a default."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
-from rlhf_budget.errors import ScenarioError
+from rlhf_budget.errors import RlhfBudgetError, ScenarioError
 from rlhf_budget.optimum.certified import TOLERANCE, Optimum
-from rlhf_budget.planning.planner import plan_many
+from rlhf_budget.planning.planner import optimise_each_robustly, plan_many
 from rlhf_budget.scenario.models import Scenario
 from rlhf_budget.scenario.records import Record
 
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rlhf_budget.planning.results import Plan
+    from rlhf_budget.planning.uncertainty import Robustness
     from rlhf_budget.scenario import units
 
 Method = Literal["shapley", "one_at_a_time"]
+Metric = Literal["bound.total", "robust.value"]
 
 Group = Literal[
     "budget",
@@ -61,8 +63,8 @@ class Contribution(Record):
 class Attribution(Record):
     """The difference between two best bounds, split by groups of constants."""
 
-    json_names: ClassVar = ("metric", "...")
-
+    metric: Metric
+    """What is attributed: the bound, or of robust plans the risk that they minimise."""
     method: Method
     """``shapley``, or ``one_at_a_time`` where a mixture of both scenarios cannot be planned."""
     total: units.Reward
@@ -72,14 +74,15 @@ class Attribution(Record):
     groups: Annotated[tuple[Contribution, ...], units.Length(7, 7)]
     """All groups, in the order of :data:`GROUPS`."""
 
-    @property
-    def metric(self) -> Literal["bound.total"]:
-        """What is attributed."""
-        return "bound.total"
 
-
-def attribute(baseline: Plan, other: Plan, *, tolerance: float = TOLERANCE) -> Attribution:
-    """Split the difference of two plans' bounds by groups of constants.
+def attribute(
+    baseline: Plan,
+    other: Plan,
+    *,
+    tolerance: float = TOLERANCE,
+    robust: Robustness | None = None,
+) -> Attribution:
+    """Split the difference of two plans' bounds, or risks, by groups of constants.
 
     Every mixture, the groups of the one scenario and the rest of the other, is planned anew; they
     are all solved at once.
@@ -90,6 +93,8 @@ def attribute(baseline: Plan, other: Plan, *, tolerance: float = TOLERANCE) -> A
         The plans, each within its budget.
     tolerance
         Relative gap at which a mixture's plan counts as proved.
+    robust
+        What the plans were asked for, where they are robust ones; every mixture is then too.
 
     Returns
     -------
@@ -97,14 +102,15 @@ def attribute(baseline: Plan, other: Plan, *, tolerance: float = TOLERANCE) -> A
         Shapley values; where a mixture is infeasible or no legal scenario, what each group
         changes on its own, with the residual that this leaves.
     """
-    changed = changed_keys(baseline.scenario.inputs(), other.scenario.inputs())
+    changed = _changed(baseline.scenario, other.scenario, ranges=robust is not None)
     differing = [group for group in GROUPS if changed[group]]
-    totals = _totals(baseline, other, differing, tolerance)
+    totals = _totals(baseline, other, differing, tolerance, robust)
     method: Method = "one_at_a_time" if None in totals.values() else "shapley"
     known = {mixture: total for mixture, total in totals.items() if total is not None}
     shares = shapley(differing, known) if method == "shapley" else _alone(differing, known)
-    total = other.bound.total - baseline.bound.total
+    total = judged(other) - judged(baseline)
     return Attribution(
+        metric="bound.total" if robust is None else "robust.value",
         method=method,
         total=total,
         residual=total - math.fsum(shares.values()),
@@ -118,6 +124,11 @@ def attribute(baseline: Plan, other: Plan, *, tolerance: float = TOLERANCE) -> A
             for group in GROUPS
         ),
     )
+
+
+def judged(plan: Plan) -> float:
+    """What a plan is judged by: its bound, or where it is robust its risk, reward units."""
+    return plan.bound.total if plan.robust is None else plan.robust.value
 
 
 def shapley(players: Sequence[str], values: Mapping[frozenset[str], float]) -> dict[str, float]:
@@ -162,34 +173,58 @@ def _subsets(names: Sequence[str]) -> Iterator[frozenset[str]]:
 
 
 def _totals(
-    baseline: Plan, other: Plan, groups: Sequence[str], tolerance: float
+    baseline: Plan,
+    other: Plan,
+    groups: Sequence[str],
+    tolerance: float,
+    robust: Robustness | None,
 ) -> dict[frozenset[str], float | None]:
-    """The best bound of every mixture; None where it cannot be planned."""
+    """The best bound, or the least risk, of every mixture; None where it cannot be planned."""
     totals: dict[frozenset[str], float | None] = dict.fromkeys(_subsets(groups))
-    totals[frozenset(groups)] = other.bound.total
-    totals[frozenset()] = baseline.bound.total
+    totals[frozenset(groups)] = judged(other)
+    totals[frozenset()] = judged(baseline)
     legal = {
         mixture: scenario
         for mixture in totals
         if 0 < len(mixture) < len(groups)
         and (scenario := _mixed(baseline.scenario, other.scenario, mixture)) is not None
     }
-    outcomes = plan_many(tuple(legal.values()), tolerance=tolerance)
-    for mixture, outcome in zip(legal, outcomes, strict=True):
-        totals[mixture] = outcome.bound.total if isinstance(outcome, Optimum) else None
+    mixtures = tuple(legal.values())
+    if robust is None:
+        outcomes = plan_many(mixtures, tolerance=tolerance)
+        values = (each.bound.total if isinstance(each, Optimum) else None for each in outcomes)
+    else:
+        robustly = optimise_each_robustly(mixtures, robust, tolerance=tolerance)
+        values = (
+            None if isinstance(each, RlhfBudgetError) else each.robust.value for each in robustly
+        )
+    totals.update(zip(legal, values, strict=True))
     return totals
 
 
 def _mixed(baseline: Scenario, other: Scenario, groups: Iterable[str]) -> Scenario | None:
     """The baseline with some groups of the other scenario; None where that is not legal."""
     sections = [section for group in groups for section in (group, *_WITH.get(group, ()))]
-    mixture = baseline.model_copy(update={name: getattr(other, name) for name in sections})
+    mixture = baseline.with_sections(other, sections)
     try:
         Scenario(**mixture.inputs())
     except ScenarioError:
         return None
     # The copy keeps exact prices and tails, which a scenario read back from numbers has not.
     return mixture
+
+
+def _changed(one: Scenario, other: Scenario, *, ranges: bool) -> dict[str, tuple[str, ...]]:
+    """Key paths that differ, by group; of ``ranges`` also where only their ends do."""
+    changed = changed_keys(one.inputs(), other.inputs())
+    if not ranges:
+        return changed
+    ends = [{each.constant: (each.low, each.high) for each in s.assumed} for s in (one, other)]
+    for constant in {**ends[0], **ends[1]}:
+        group = constant.partition(".")[0]
+        if ends[0].get(constant) != ends[1].get(constant) and constant not in changed[group]:
+            changed[group] = (*changed[group], constant)
+    return changed
 
 
 def changed_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

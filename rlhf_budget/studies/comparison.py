@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError
 from rlhf_budget.optimum.certified import TOLERANCE
 from rlhf_budget.optimum.near_optimal import WITHIN
-from rlhf_budget.planning.planner import plan
+from rlhf_budget.planning.planner import plan, plan_robustly
 from rlhf_budget.planning.results import Notice, Plan
 from rlhf_budget.scenario.failure import Failure, failure
 from rlhf_budget.scenario.load import load_scenarios
@@ -20,10 +20,12 @@ from rlhf_budget.studies.attribution import Attribution, attribute
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from rlhf_budget.planning.uncertainty import Robustness
     from rlhf_budget.scenario import units
     from rlhf_budget.scenario.models import Scenario
 
 Lower = Literal[
+    "robust.value",
     "bound.total",
     "bound.sampling",
     "bound.reward_shift",
@@ -199,6 +201,7 @@ def compare(
     baseline: str | None = None,
     tolerance: float = TOLERANCE,
     within: float = WITHIN,
+    robust: Robustness | None = None,
 ) -> Comparison:
     """Plan scenarios and set them side by side.
 
@@ -212,6 +215,9 @@ def compare(
         Relative gap at which a plan counts as proved, and below which numbers are the same.
     within
         How far above its best the bound may be in the near-optimal ranges, as a fraction.
+    robust
+        Plan for all that the ranges allow, every column on the same draws of the constants that
+        it does not know; the risk is then what is compared and attributed.
 
     Returns
     -------
@@ -231,7 +237,9 @@ def compare(
     """
     entries = _entries(scenarios)
     chosen = _checked(entries, baseline)
-    columns = tuple(ComparedPlan(entry, _outcome(entry, tolerance, within)) for entry in entries)
+    columns = tuple(
+        ComparedPlan(entry, _outcome(entry, tolerance, within, robust)) for entry in entries
+    )
     reference = next(column for column in columns if column.name == chosen).plan
     others = [(c.name, c.plan) for c in columns if c.name != chosen and c.plan is not None]
     return Comparison(
@@ -241,7 +249,9 @@ def compare(
         columns=columns,
         differences=tuple(
             Difference(
-                name, _values(reference, other), attribute(reference, other, tolerance=tolerance)
+                name,
+                _values(reference, other),
+                attribute(reference, other, tolerance=tolerance, robust=robust),
             )
             for name, other in (others if reference is not None else ())
             if reference is not None
@@ -278,15 +288,22 @@ def _checked(entries: Sequence[Entry], baseline: str | None) -> str:
     return names[0] if baseline is None else baseline
 
 
-def _outcome(entry: Entry, tolerance: float, within: float) -> Plan | InfeasibleError:
+def _outcome(
+    entry: Entry, tolerance: float, within: float, robust: Robustness | None
+) -> Plan | InfeasibleError:
     try:
-        return plan(entry.scenario, tolerance=tolerance, within=within)
+        if robust is None:
+            return plan(entry.scenario, tolerance=tolerance, within=within)
+        return plan_robustly(entry.scenario, robust, tolerance=tolerance)
     except InfeasibleError as error:
         return error
 
 
 def _numbers(found: Plan) -> dict[str, float | None]:
     parts = {name: getattr(found, name).to_dict() for name in _PARTS}
+    if found.robust is not None:
+        value, spread = {"value": found.robust.value}, found.robust.distribution.to_dict()
+        parts = {"robust": value, "robust.distribution": spread} | parts
     return {
         f"{part}.{name}": value
         for part, values in parts.items()
@@ -306,7 +323,8 @@ def _values(reference: Plan, other: Plan) -> tuple[ValueDifference, ...]:
 
 def _best(columns: Sequence[ComparedPlan], tolerance: float) -> Iterator[Best]:
     numbers = {column.name: _numbers(column.plan) for column in columns if column.plan is not None}
-    for key in LOWER_IS_BETTER if numbers else ():
+    some = next(iter(numbers.values()), {})
+    for key in (key for key in LOWER_IS_BETTER if key in some):
         values = {name: float(parts[key] or 0.0) for name, parts in numbers.items()}
         least = min(values.values())
         names = tuple(

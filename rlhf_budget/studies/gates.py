@@ -15,7 +15,7 @@ from rlhf_budget.errors import (
 )
 from rlhf_budget.optimum.certified import TOLERANCE, least_cost
 from rlhf_budget.optimum.near_optimal import WITHIN
-from rlhf_budget.planning.planner import plan, plan_of_proof
+from rlhf_budget.planning.planner import plan, plan_of_proof, plan_robustly
 from rlhf_budget.planning.saved import read_saved
 from rlhf_budget.scenario.failure import Failure, failure
 from rlhf_budget.scenario.free_mappings import RESULT_KEYS
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rlhf_budget.planning.results import Notice, Plan
+    from rlhf_budget.planning.uncertainty import Robustness
     from rlhf_budget.scenario import units
     from rlhf_budget.scenario.models import Scenario
     from rlhf_budget.studies.comparison import Entry
@@ -170,6 +171,7 @@ def check(
     within: float = WITHIN,
     warn_only: bool = False,
     proof: str | None = None,
+    robust: Robustness | None = None,
 ) -> Check:
     """Plan a scenario and hold the plan against gates.
 
@@ -187,6 +189,9 @@ def check(
         Recorded in the result: whether a failure is only told.
     proof
         File of a proof: its plan is held against the gates and nothing is searched.
+    robust
+        Plan for all that the ranges allow; gates on the bound, and on how much worse ``current``
+        is, then judge these over the draws (:data:`OVER_DRAWS`).
 
     Returns
     -------
@@ -202,20 +207,32 @@ def check(
     ProofError
         Where the proof fails, or is of another scenario.
     """
-    if proof is None:
-        found = plan(scenario, tolerance=tolerance, within=within)
-    else:
+    if proof is not None:
         found = plan_of_proof(scenario, proof, tolerance=tolerance)
+    elif robust is not None:
+        found = plan_robustly(scenario, robust, tolerance=tolerance)
+    else:
+        found = plan(scenario, tolerance=tolerance, within=within)
     result = found.to_dict()
     always = PROVED if proof is None else replace(PROVED, source=f"--proof {proof}")
     every = (always, *rules, *scenario_rules(scenario))
+    if robust is not None:
+        every = tuple(map(_over_draws, every))
     problems: list[Problem] = []
     gates = [_evaluated(rule, result, problems) for rule in every]
     if problems:
         raise ScenarioError(tuple(problems))
-    return Check(
-        found, tuple(_with_remedy(gate, scenario) for gate in gates if gate is not None), warn_only
-    )
+    kept = [gate for gate in gates if gate is not None]
+    if robust is None:
+        kept = [_with_remedy(gate, scenario) for gate in kept]
+    return Check(found, tuple(kept), warn_only)
+
+
+def _over_draws(rule: Rule) -> Rule:
+    """A gate on a robust plan judges it over the draws, unless it names its key itself."""
+    if rule.gate == "require":
+        return rule
+    return replace(rule, key=OVER_DRAWS.get(rule.key, rule.key))
 
 
 def _with_remedy(gate: Gate, scenario: Scenario) -> Gate:
@@ -309,6 +326,7 @@ def check_many(
     tolerance: float = TOLERANCE,
     within: float = WITHIN,
     warn_only: bool = False,
+    robust: Robustness | None = None,
 ) -> Checks:
     """Hold several scenarios against gates; one that is infeasible is told, not raised.
 
@@ -316,14 +334,19 @@ def check_many(
     ----------
     entries
         The scenarios, named.
-    rules, tolerance, within, warn_only
+    rules, tolerance, within, warn_only, robust
         As for :func:`check`.
     """
 
     def outcome(entry: Entry) -> Check | InfeasibleError:
         try:
             return check(
-                entry.scenario, rules, tolerance=tolerance, within=within, warn_only=warn_only
+                entry.scenario,
+                rules,
+                tolerance=tolerance,
+                within=within,
+                warn_only=warn_only,
+                robust=robust,
             )
         except InfeasibleError as error:
             return error
@@ -331,6 +354,13 @@ def check_many(
     return Checks(tuple(CheckedScenario(entry, outcome(entry)) for entry in entries), warn_only)
 
 
+OVER_DRAWS: Final = {
+    "bound.total": "robust.bound",
+    "bound.vacuous": "robust.vacuous",
+    "current.excess": "robust.current.excess",
+    "current.excess_relative": "robust.current.excess_relative",
+}
+"""What is judged at the middle of every range -> the same of a robust plan, over the draws."""
 PROVED: Final = Rule("proved", "always", "certificate.proved", "==", limit=True)
 """A plan that is not proved is no ground for a decision."""
 INFORMATIVE: Final = Rule(
@@ -436,12 +466,15 @@ def _no_value(rule: Rule, value: Any, result: Mapping[str, Any]) -> Problem:
     if value is not None:
         what = "a truth value" if isinstance(value, bool) else "a text, list or mapping"
         return Problem(rule.source, f"{rule.key}, which is {what}", f"a key that is {kind}")
-    first = rule.key.split(".")[0]
+    over_draws = result.get("robust") or {}
+    key = rule.key.removeprefix("robust.") if over_draws else rule.key
+    first = key.split(".")[0]
     cure = {
         "current": "a scenario with current, the allocation to beat",
+        "robust": "a gate on another key, or a robust plan: --robust",
         "target": "a gate on another key: target is for plan --target-bound",
     }
-    missing = result.get(first) is None and first in cure
+    missing = (over_draws or result).get(first) is None and first in cure
     allowed = cure[first] if missing else f"a key that is {kind} in this plan"
     return Problem(rule.source, f"{rule.key}, which this plan has not (null)", allowed)
 
@@ -449,7 +482,9 @@ def _no_value(rule: Rule, value: Any, result: Mapping[str, Any]) -> Problem:
 # --- against another version ---------------------------------------------------------------------
 
 
-def max_increase(file: str, increase: float, currency: str, metric: str) -> Rule:
+def max_increase(
+    file: str, increase: float, currency: str, metric: str, robust: Robustness | None = None
+) -> Rule:
     """Limit how much worse than the plan in a JSON file a plan may be.
 
     Parameters
@@ -462,20 +497,23 @@ def max_increase(file: str, increase: float, currency: str, metric: str) -> Rule
         Currency of the plan to check; money is compared within one currency only.
     metric
         Key path to compare: ``bound.total`` or ``cost.total``.
+    robust
+        What the plan to check is asked for, where it is a robust one.
 
     Raises
     ------
     ScenarioError
-        Where the file holds no plan, or one in another currency.
+        Where the file holds no plan, or one in another currency or of another risk.
     FileAccessError
         Where it cannot be read.
     """
     whole = read_saved(file)
     result: Any = whole.get("result", whole) if isinstance(whole, dict) else None
+    key = metric if robust is None else OVER_DRAWS.get(metric, metric)
     value = result
-    for name in metric.split("."):
+    for name in key.split("."):
         value = value.get(name) if isinstance(value, dict) else None
-    problem = _baseline_problem(whole, value, file)
+    problem = _risk_problem(result, robust, file) or _baseline_problem(whole, value, file)
     if problem is None and metric == "cost.total" and result.get("currency") != currency:
         found = f"a plan in {result.get('currency')}"
         problem = Problem("--against", found, f"a plan in {currency}", file)
@@ -484,8 +522,25 @@ def max_increase(file: str, increase: float, currency: str, metric: str) -> Rule
     tool = whole.get("tool")
     version = str(tool.get("version", "")) if isinstance(tool, dict) else ""
     base = Baseline(file, str(result.get("scenario", "")), version, float(value), increase)
-    rule = Rule("max_increase", "--against", metric, "<=", base.value * (1.0 + increase))
+    rule = Rule("max_increase", "--against", key, "<=", base.value * (1.0 + increase))
     return replace(rule, baseline=base)
+
+
+def _risk_problem(result: Any, robust: Robustness | None, file: str) -> Problem | None:
+    """Risks of two kinds, or a risk and a bound, are no measure of each other."""
+    theirs = result.get("robust") if isinstance(result, dict) else None
+    found = (theirs.get("risk"), theirs.get("level")) if isinstance(theirs, dict) else None
+    asked = None if robust is None else (robust.risk, robust.level)
+    if not isinstance(result, dict) or found == asked:
+        return None
+    return Problem("--against", _risk_words(found), _risk_words(asked), file)
+
+
+def _risk_words(risk: tuple[Any, Any] | None) -> str:
+    if risk is None:
+        return "a plan made without --robust"
+    name, level = risk
+    return f"a plan made with --robust {name if level is None else f'{name}:{level:g}'}"
 
 
 def _baseline_problem(whole: Any, value: Any, file: str) -> Problem | None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
 
-from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError
+from rlhf_budget.errors import InfeasibleError, Problem, RlhfBudgetError, ScenarioError
 from rlhf_budget.optimum.certified import TOLERANCE, Optimum
 from rlhf_budget.planning.binding import binding
 from rlhf_budget.planning.insight import current
 from rlhf_budget.planning.marginal import marginal
 from rlhf_budget.planning.notices import notices
-from rlhf_budget.planning.planner import plan_many
+from rlhf_budget.planning.planner import optimise_each_robustly, plan_many
 from rlhf_budget.planning.questions import answers
 from rlhf_budget.scenario.failure import Failure, failure
 from rlhf_budget.scenario.keys import KEYS
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from rlhf_budget.bound.results import Allocation, Bound
     from rlhf_budget.optimum.money import Cost
-    from rlhf_budget.planning.results import Marginal
+    from rlhf_budget.planning.results import Marginal, Robust
+    from rlhf_budget.planning.uncertainty import Robustness
     from rlhf_budget.scenario import units
     from rlhf_budget.scenario.models import Scenario
 
@@ -76,12 +77,19 @@ class PlannedPoint:
 
     optimum: Optimum
     """The certified best allocation there."""
-    marginal: Marginal
-    """Value of more money there."""
+    marginal: Marginal | None
+    """Value of more money there; None for a robust plan."""
     binding: tuple[str, ...]
     """Key paths of limits that bind and cost something."""
     warnings: tuple[str, ...]
     """Codes of the warnings that the plan has there."""
+    robust: Robust | None = None
+    """What the risk of a robust plan is worth there."""
+
+    @property
+    def judged(self) -> float:
+        """What the plan is judged by: its bound, or where it is robust its risk, reward units."""
+        return self.optimum.bound.total if self.robust is None else self.robust.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,7 @@ class Point(Record):
         "planned.optimum.cost",
         "planned.optimum.certificate",
         "planned.marginal",
+        "planned.robust",
         "binding",
         "warnings",
         "error",
@@ -214,6 +223,7 @@ def sweep(
     over: Over,
     *,
     tolerance: float = TOLERANCE,
+    robust: Robustness | None = None,
     on_points: Callable[[int], None] | None = None,
 ) -> Sweep:
     """Plan a scenario at every value of one constant.
@@ -228,6 +238,8 @@ def sweep(
         The constant and its values: :func:`spaced` or :func:`listed`.
     tolerance
         Relative gap at which a plan counts as proved.
+    robust
+        Plan for all that the ranges allow at every value, on shared draws.
     on_points
         Called with the number of points done, now and then.
 
@@ -242,8 +254,9 @@ def sweep(
         Where no value is legal, with what is wrong with the first.
     """
     points: list[Point] = []
-    for start in range(0, len(over.values), BATCH):
-        points += _points(scenario, over.key, over.values[start : start + BATCH], tolerance)
+    batch = BATCH if robust is None else 1
+    for start in range(0, len(over.values), batch):
+        points += _points(scenario, over.key, over.values[start : start + batch], tolerance, robust)
         if on_points is not None:
             on_points(len(points))
     if all(isinstance(point.outcome, ScenarioError) for point in points):
@@ -252,11 +265,17 @@ def sweep(
 
 
 def _points(
-    scenario: Scenario, key: str, values: Sequence[Value], tolerance: float
+    scenario: Scenario,
+    key: str,
+    values: Sequence[Value],
+    tolerance: float,
+    robust: Robustness | None,
 ) -> Iterator[Point]:
     variants = [_variant(scenario, key, value) for value in values]
     legal = [variant for variant in variants if not isinstance(variant, ScenarioError)]
-    outcomes = iter(_plans(legal, tolerance))
+    outcomes = iter(
+        _plans(legal, tolerance) if robust is None else _robust_plans(legal, robust, tolerance)
+    )
     for value, variant in zip(values, variants, strict=True):
         yield Point(value, variant if isinstance(variant, ScenarioError) else next(outcomes))
 
@@ -287,6 +306,19 @@ def _plans(
         else:
             raise outcome
     return planned
+
+
+def _robust_plans(
+    scenarios: Sequence[Scenario], robust: Robustness, tolerance: float
+) -> Iterator[PlannedPoint | InfeasibleError | ScenarioError]:
+    for outcome in optimise_each_robustly(scenarios, robust, tolerance=tolerance):
+        if isinstance(outcome, (InfeasibleError, ScenarioError)):
+            yield outcome
+        elif isinstance(outcome, RlhfBudgetError):
+            raise outcome
+        else:
+            codes = tuple(notice.code for notice in outcome.warnings)
+            yield PlannedPoint(outcome.optimum, None, (), codes, outcome.robust)
 
 
 def _current(points: Sequence[Point]) -> Held | None:

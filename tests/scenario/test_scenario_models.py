@@ -245,3 +245,15 @@ def test_loading_imports_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_sections_of_another_scenario_are_taken_as_it_wrote_them():
+    tokens = {"family": "gaussian", "kl_per_token": {"low": 0.01, "high": 0.04}, "tokens": 600}
+    coverage = replaced("reward_model.coverage", {"low": 2, "high": 8})
+    one, other = load_scenario(coverage), load_scenario(replaced("log_ratio", tokens))
+    mixed = one.with_sections(other, ["log_ratio"])
+    whole = load_scenario(coverage | {"log_ratio": tokens})
+    assert mixed.inputs() == whole.inputs()
+    assert set(mixed.assumed) == set(whole.assumed)
+    changes = {"log_ratio.kl_per_token": 0.03, "reward_model.coverage": 3}
+    assert mixed.with_values(changes).inputs() == whole.with_values(changes).inputs()
