@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from coverage_grid import KINDS, coverage_grid
 
 from rlhf_budget import Scenario
 from rlhf_budget.bound.inequalities import confidence
 from rlhf_budget.simulation import WorldSpec
 from rlhf_budget.simulation.evaluation import trials
-from rlhf_budget.simulation.evaluation.coverage_grid import KINDS, coverage_grid
 from rlhf_budget.simulation.evaluation.study import protocol_for, simulate
 from rlhf_budget.simulation.parallel import try_worlds
 from rlhf_budget.simulation.statistics import clopper_pearson, mean_interval
@@ -40,8 +40,9 @@ from rlhf_budget.simulation.training.trials import try_training
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from coverage_grid import Cell, Grid
+
     from rlhf_budget import Allocation
-    from rlhf_budget.simulation.evaluation.coverage_grid import Cell, Grid
     from rlhf_budget.simulation.statistics import Estimate
     from rlhf_budget.simulation.training.judging import Judged
     from rlhf_budget.simulation.training.trials import TrainingProtocol, TrainingRecord

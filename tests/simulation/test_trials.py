@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from coverage_grid import KINDS, coverage_grid
 
 from rlhf_budget.bound.results import Allocation
 from rlhf_budget.simulation.evaluation import checkpoints, trials
-from rlhf_budget.simulation.evaluation.coverage_grid import KINDS, coverage_grid
 from rlhf_budget.simulation.evaluation.trials import Entry, Protocol, judge, try_world
 from rlhf_budget.simulation.evaluation.world import WorldSpec, build_world
 
