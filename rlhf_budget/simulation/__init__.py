@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rlhf_budget.simulation.evaluation import study as evaluation_study
 from rlhf_budget.simulation.evaluation.results import Simulation
@@ -64,27 +64,16 @@ def simulate(
     Raises
     ------
     ScenarioError
-        Where the scenario cannot be tried.
+        Where the scenario cannot be tried: without a budget, with a run under way, with fewer than
+        2 trainings; in the evaluation also by ``sgd`` and with too many candidates.
     InfeasibleError
         Where no allocation fits the budget.
     KeyboardInterrupt
         When interrupted before the first world is done.
     """
+    size: Any = {"worlds": worlds, "seed": seed, "jobs": jobs, "on_world": on_world}
     if study == "training":
-        return training_study.study_training(
-            scenario,
-            worlds=worlds,
-            replicates=replicates or 4,
-            seed=seed,
-            jobs=jobs,
-            on_world=on_world,
-        )
+        return training_study.study_training(scenario, replicates=replicates or 4, **size)
     return evaluation_study.simulate(
-        scenario,
-        worlds=worlds,
-        replicates=replicates or 200,
-        seed=seed,
-        constants=constants,
-        jobs=jobs,
-        on_world=on_world,
+        scenario, replicates=replicates or 200, constants=constants, **size
     )

@@ -8,13 +8,26 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from rlhf_budget.errors import RlhfBudgetError
+from rlhf_budget.errors import Problem, RlhfBudgetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from concurrent.futures import Future
 
+    from rlhf_budget.scenario.models import Scenario
+
 Record = TypeVar("Record")
+
+
+def untriable(scenario: Scenario) -> list[Problem]:
+    """Return why no study can try a scenario."""
+    problems = []
+    if scenario.budget is None:
+        problems.append(Problem("budget", "nothing", "a number above 0"))
+    if scenario.progress is not None:
+        allowed = "no progress: worlds begin at the beginning (--set progress=null)"
+        problems.append(Problem("progress", "a run under way", allowed))
+    return problems
 
 
 def try_worlds(
@@ -23,7 +36,7 @@ def try_worlds(
     worlds: int,
     seed: int,
     jobs: int,
-    on_world: Callable[[int], None],
+    on_world: Callable[[int], None] | None,
 ) -> dict[int, Record]:
     """Try every world; an interruption keeps those that are done.
 
@@ -31,36 +44,33 @@ def try_worlds(
     ----------
     try_world
         Tries the world of a seed. It must be picklable: a function of a module, or a ``partial``.
-    worlds
-        How many worlds.
-    seed
-        Each world's seed is spawned from it.
-    jobs
-        Processes.
-    on_world
-        Called with the number of worlds done after each.
+    worlds, seed, jobs, on_world
+        As of :func:`rlhf_budget.simulate`; each world's seed is spawned from the ``seed``.
 
     Returns
     -------
     dict
         World number to record, in the order of the numbers.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        When interrupted before the first world is done.
     """
     seeds = np.random.SeedSequence(seed).spawn(worlds)
     jobs = min(jobs, worlds)
-    source = _here(try_world, seeds) if jobs == 1 else _apart(try_world, seeds, jobs)
+    # A generator, so that an interruption lands where the records are kept.
+    here = ((index, try_world(seed)) for index, seed in enumerate(seeds))
+    source = here if jobs == 1 else _apart(try_world, seeds, jobs)
     records: dict[int, Record] = {}
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(source):
         for index, record in source:
             records[index] = record
-            on_world(len(records))
+            if on_world is not None:
+                on_world(len(records))
+    if not records:
+        raise KeyboardInterrupt
     return dict(sorted(records.items()))
-
-
-def _here(
-    try_world: Callable[[np.random.SeedSequence], Record], seeds: list[np.random.SeedSequence]
-) -> Generator[tuple[int, Record]]:
-    for index, seed in enumerate(seeds):
-        yield index, try_world(seed)
 
 
 def _apart(
@@ -74,7 +84,11 @@ def _apart(
 
     # A forked copy of a process with threads (a progress bar, BLAS) may hang: start afresh.
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts)
+    # Ctrl-C is left to the parent, which then keeps what is done.
+    leave_to_parent = (signal.SIGINT, signal.SIG_IGN)
+    executor = ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=signal.signal, initargs=leave_to_parent
+    )
     try:
         with _interrupts_held():
             places: dict[Future[Record], int] = {
@@ -88,11 +102,6 @@ def _apart(
     finally:
         # Waiting keeps the executor alive until its thread has seen that the rest is cancelled.
         executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which then keeps what is done."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rlhf_budget.bound.terms import evaluate, scenario_tail
 from rlhf_budget.scenario.records import Record
 from rlhf_budget.simulation.statistics import clopper_pearson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rlhf_budget.bound.results import Allocation
     from rlhf_budget.scenario import units
+    from rlhf_budget.scenario.models import Scenario
     from rlhf_budget.simulation.statistics import Estimate
 
 
@@ -51,6 +54,18 @@ class Wins(Record):
     """``worlds/of``."""
     interval: tuple[units.Share, units.Share]
     """Clopper–Pearson, 95 %."""
+
+
+def constants_at(scenario: Scenario, allocation: Allocation) -> dict[str, float | None]:
+    """Return the bound's constants by a scenario, None where it gives none."""
+    bound, tail = evaluate(scenario, allocation), scenario_tail(scenario)
+    return {
+        "mean_log_ratio": None if tail is None else float(tail.excess(0.0)),
+        "coverage": bound.coverage,
+        "reward_error": bound.reward_error,
+        "prompt_variance": scenario.bound.prompt_variance,
+        "rollout_variance": scenario.bound.rollout_variance,
+    }
 
 
 def count_wins(won: Iterable[bool]) -> Wins:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from rlhf_budget.bound.inequalities import confidence, policy_complexity
 from rlhf_budget.bound.terms import evaluate, scenario_tail
 from rlhf_budget.errors import Problem, ScenarioError
@@ -22,15 +24,11 @@ from rlhf_budget.simulation.evaluation.results import (
     WorldSummary,
     WorstWorld,
 )
-from rlhf_budget.simulation.evaluation.trials import Entry, Protocol, Terms, try_world
+from rlhf_budget.simulation.evaluation.trials import Claim, Entry, Protocol, try_world
 from rlhf_budget.simulation.evaluation.world import WorldSpec, path_strengths
-from rlhf_budget.simulation.parallel import try_worlds
-from rlhf_budget.simulation.results import WorldConstant, Worlds, count_wins
-from rlhf_budget.simulation.rivals import (
-    find_rivals,
-    left_out_notices,
-    not_the_same_money,
-)
+from rlhf_budget.simulation.parallel import try_worlds, untriable
+from rlhf_budget.simulation.results import WorldConstant, Worlds, constants_at, count_wins
+from rlhf_budget.simulation.rivals import find_rivals, left_out_notices, not_the_same_money
 from rlhf_budget.simulation.statistics import clopper_pearson, mean_interval
 
 if TYPE_CHECKING:
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
     from rlhf_budget.scenario.models import Scenario
     from rlhf_budget.scenario.sections.bound import BoundSettings
     from rlhf_budget.simulation.evaluation.trials import Outcome, WorldRecord
-    from rlhf_budget.simulation.statistics import Estimate
 
 Constants = Literal["true", "scenario"]
 
@@ -63,63 +60,41 @@ def simulate(
 
     The plan is made once, from the scenario's constants. Every world has its own true reward,
     labels, reward model and checkpoints; all that the bound speaks of is summed exactly there
-    (docs/validation.md).
-
-    Parameters
-    ----------
-    scenario
-        With a budget.
-    worlds
-        Random worlds, at least 1.
-    replicates
-        Estimates Ĵ in each world, at least 1.
-    seed
-        Of all randomness; the result depends on it and not on ``jobs``.
-    constants
-        Whose constants the bound uses: ``true`` for each world's own, or ``scenario``.
-    jobs
-        Processes, at least 1. With more, a script must guard its main part by
-        ``if __name__ == "__main__"``.
-    world
-        Family of worlds; the default follows the scenario.
-    on_world
-        Called with the number of worlds done so far.
-
-    Returns
-    -------
-    Simulation
-        Of the worlds that are done, should Ctrl-C end it early.
-
-    Raises
-    ------
-    ScenarioError
-        Where the policy is ``sgd``, the budget is missing or there are too many candidates.
-    InfeasibleError
-        Where no allocation fits the budget.
-    KeyboardInterrupt
-        When interrupted before the first world is done.
+    (docs/validation.md). Parameters and exceptions are those of :func:`rlhf_budget.simulate`, and
+    ``world``, the family of worlds, which by default follows the scenario.
     """
-    _refuse_what_cannot_be_tried(scenario)
+    problems = []
+    if scenario.bound.policy == "sgd":
+        allowed = "fixed, finite_class or pac_bayes: worlds have no gradient noise to simulate"
+        problems.append(Problem("bound.policy", "sgd", allowed))
+    problems += untriable(scenario)
+    if (scenario.bound.candidates or 1) > MOST_CHECKPOINTS:
+        allowed = f"at most {MOST_CHECKPOINTS:,} candidates: each is a simulated checkpoint"
+        problems.append(Problem("bound.candidates", str(scenario.bound.candidates), allowed))
+    if problems:
+        raise ScenarioError(tuple(problems))
     plan = optimise(scenario).allocation
     rivals, left_out = find_rivals(scenario, plan)
     allocations = [("plan", plan), *((rival.name, rival.allocation) for rival in rivals)]
-    entries = tuple(
-        Entry(name, allocation, _claimed(scenario, allocation) if constants != "true" else None)
-        for name, allocation in allocations
-    )
+    entries = []
+    for name, allocation in allocations:
+        claim = None
+        if constants == "scenario":
+            bound = evaluate(scenario, allocation)
+            claim = Claim(*map(np.asarray, (bound.sampling, bound.reward_shift, bound.kl_clipping)))
+        entries.append(Entry(name, allocation, claim))
     protocol = protocol_for(scenario, world or world_for(scenario), replicates)
     records = try_worlds(
-        partial(try_world, protocol, entries),
+        partial(try_world, protocol, tuple(entries)),
         worlds=worlds,
         seed=seed,
         jobs=jobs,
-        on_world=on_world or (lambda _: None),
+        on_world=on_world,
     )
-    if not records:
-        raise KeyboardInterrupt
     numbers, done = tuple(records), tuple(records.values())
     plans = tuple(record.outcomes[0] for record in done)
     validity = judge_validity(numbers, plans, protocol)
+    ratios = [o.bound.total / o.error_quantile for o in plans if o.error_quantile > 0]
     notices = [
         *_violated(validity, constants),
         *left_out_notices(left_out),
@@ -133,31 +108,11 @@ def simulate(
         world=_describe(scenario, protocol, plan, done),
         worlds=Worlds(worlds, len(done), replicates),
         validity=validity,
-        looseness=_looseness(plans),
+        looseness=mean_interval(ratios) if ratios else None,
         terms=_check_terms(plans),
         allocations=_tried(scenario, entries, done),
         warnings=tuple(notices),
     )
-
-
-# --- the study -----------------------------------------------------------------------------------
-
-
-def _refuse_what_cannot_be_tried(scenario: Scenario) -> None:
-    problems = []
-    if scenario.bound.policy == "sgd":
-        allowed = "fixed, finite_class or pac_bayes: worlds have no gradient noise to simulate"
-        problems.append(Problem("bound.policy", "sgd", allowed))
-    if scenario.budget is None:
-        problems.append(Problem("budget", "nothing", "a number above 0"))
-    if scenario.progress is not None:
-        allowed = "no progress: worlds begin at the beginning (--set progress=null)"
-        problems.append(Problem("progress", "a run under way", allowed))
-    if (scenario.bound.candidates or 1) > MOST_CHECKPOINTS:
-        allowed = f"at most {MOST_CHECKPOINTS:,} candidates: each is a simulated checkpoint"
-        problems.append(Problem("bound.candidates", str(scenario.bound.candidates), allowed))
-    if problems:
-        raise ScenarioError(tuple(problems))
 
 
 def world_for(scenario: Scenario) -> WorldSpec:
@@ -206,28 +161,13 @@ def own_confidence(settings: BoundSettings, failure_probability: float) -> tuple
     return whole - policy_complexity(settings), growth
 
 
-def _claimed(scenario: Scenario, allocation: Allocation) -> Terms:
-    bound = evaluate(scenario, allocation)
-    return Terms(bound.total, bound.sampling, bound.reward_shift, bound.kl_clipping)
-
-
 # --- what was found ------------------------------------------------------------------------------
 
 
 def judge_validity(
     numbers: tuple[int, ...], outcomes: tuple[Outcome, ...], protocol: Protocol
 ) -> Validity:
-    """Compare how often the bound held with what it promises.
-
-    Parameters
-    ----------
-    numbers
-        Numbers of the worlds done.
-    outcomes
-        One per world.
-    protocol
-        For δ and the replicates.
-    """
+    """Compare how often the bound held, one outcome a world, with what it promises."""
     promised = 1.0 - protocol.failure_probability
     covered, trials = sum(o.covered for o in outcomes), len(outcomes) * protocol.replicates
     worst = min(range(len(outcomes)), key=lambda index: outcomes[index].covered)
@@ -243,77 +183,59 @@ def judge_validity(
     )
 
 
-def _looseness(outcomes: tuple[Outcome, ...]) -> Estimate | None:
-    ratios = [o.bound.total / o.error_quantile for o in outcomes if o.error_quantile > 0]
-    return mean_interval(ratios) if ratios else None
-
-
 def _check_terms(outcomes: tuple[Outcome, ...]) -> tuple[TermCheck, ...]:
     pairs: dict[TermName, list[tuple[float, float]]] = {
         "sampling": [(o.bound.sampling, o.sampling_error) for o in outcomes],
         "reward_shift": [(o.bound.reward_shift, o.reward_bias) for o in outcomes],
         "kl_clipping": [(o.bound.kl_clipping, o.clipping_bias) for o in outcomes],
     }
-    return tuple(_check_term(term, values) for term, values in pairs.items())
-
-
-def _check_term(term: TermName, values: list[tuple[float, float]]) -> TermCheck:
-    bound = sum(claimed for claimed, _ in values) / len(values)
-    actual = mean_interval([error for _, error in values])
-    return TermCheck(term, bound, actual, bound / actual.mean if actual.mean > 0 else None)
+    checks = []
+    for term, values in pairs.items():
+        bound = sum(claimed for claimed, _ in values) / len(values)
+        actual = mean_interval([error for _, error in values])
+        ratio = bound / actual.mean if actual.mean > 0 else None
+        checks.append(TermCheck(term, bound, actual, ratio))
+    return tuple(checks)
 
 
 def _tried(
-    scenario: Scenario, entries: tuple[Entry, ...], records: tuple[WorldRecord, ...]
+    scenario: Scenario, entries: list[Entry], records: tuple[WorldRecord, ...]
 ) -> tuple[TriedAllocation, ...]:
     prices = prepare(scenario).prices
     plans = [record.outcomes[0] for record in records]
     tried = []
     for index, entry in enumerate(entries):
         outcomes = [record.outcomes[index] for record in records]
-        n, K, m = (
-            entry.allocation.prompts,
-            entry.allocation.rollouts_per_prompt,
-            entry.allocation.labels,
-        )
+        bought = entry.allocation
+        versus = None
+        if index > 0:
+            pairs = list(zip(outcomes, plans, strict=True))
+            versus = VersusPlan(
+                mean_interval([rival.error - plan.error for rival, plan in pairs]),
+                mean_interval([rival.quality - plan.quality for rival, plan in pairs]),
+                count_wins(plan.quality > rival.quality for rival, plan in pairs),
+            )
         tried.append(
             TriedAllocation(
                 name=entry.name,
-                allocation=entry.allocation,
-                cost=prices.cost(n, K, m),
+                allocation=bought,
+                cost=prices.cost(bought.prompts, bought.rollouts_per_prompt, bought.labels),
                 bound_total=sum(o.bound.total for o in outcomes) / len(outcomes),
                 error=mean_interval([o.error for o in outcomes]),
                 quality=mean_interval([o.quality for o in outcomes]),
-                versus_plan=None if index == 0 else _versus(outcomes, plans),
+                versus_plan=versus,
             )
         )
     return tuple(tried)
-
-
-def _versus(outcomes: list[Outcome], plans: list[Outcome]) -> VersusPlan:
-    pairs = list(zip(outcomes, plans, strict=True))
-    return VersusPlan(
-        error_difference=mean_interval([rival.error - plan.error for rival, plan in pairs]),
-        quality_difference=mean_interval([rival.quality - plan.quality for rival, plan in pairs]),
-        plan_wins=count_wins(plan.quality > rival.quality for rival, plan in pairs),
-    )
 
 
 def _describe(
     scenario: Scenario, protocol: Protocol, plan: Allocation, records: tuple[WorldRecord, ...]
 ) -> WorldSummary:
     outcomes = [record.outcomes[0] for record in records]
-    bound, tail = evaluate(scenario, plan), scenario_tail(scenario)
-    told = {
-        "mean_log_ratio": None if tail is None else float(tail.excess(0.0)),
-        "coverage": bound.coverage,
-        "reward_error": bound.reward_error,
-        "prompt_variance": scenario.bound.prompt_variance,
-        "rollout_variance": scenario.bound.rollout_variance,
-    }
     constants = tuple(
         WorldConstant(name, value, mean_interval([getattr(o, name) for o in outcomes]))
-        for name, value in told.items()
+        for name, value in constants_at(scenario, plan).items()
     )
     checks = [record.inequalities for record in records]
     of = len(checks)

@@ -77,7 +77,7 @@ class Entry:
     """Such as ``plan`` or ``k8``."""
     allocation: Allocation
     """The four decisions."""
-    claimed: Terms | None
+    claimed: Claim | None
     """The bound by the scenario's constants; None: by each world's own."""
 
 
@@ -381,12 +381,6 @@ def claim_in_world(
     )
 
 
-def _claimed(terms: Terms) -> Claim:
-    return Claim(
-        np.asarray(terms.sampling), np.asarray(terms.reward_shift), np.asarray(terms.kl_clipping)
-    )
-
-
 def _try_allocation(
     protocol: Protocol,
     world: World,
@@ -404,10 +398,7 @@ def _try_allocation(
         world, path, summand, allocation, replicates=protocol.replicates, random=random
     )
     judged = judge(protocol.policy, estimates, allocation.prompts, world.spec)
-    if entry.claimed is None:
-        claim = claim_in_world(protocol, allocation, truth, judged)
-    else:
-        claim = _claimed(entry.claimed)
+    claim = entry.claimed or claim_in_world(protocol, allocation, truth, judged)
     return summarise(protocol, truth, estimates, judged, claim)
 
 

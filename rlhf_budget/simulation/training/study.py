@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlhf_budget.bound.terms import evaluate, scenario_tail
 from rlhf_budget.errors import Problem, ScenarioError
 from rlhf_budget.optimum.case import prepare
 from rlhf_budget.planning.results import Notice
-from rlhf_budget.simulation.parallel import try_worlds
-from rlhf_budget.simulation.results import WorldConstant, Worlds, count_wins
+from rlhf_budget.simulation.parallel import try_worlds, untriable
+from rlhf_budget.simulation.results import WorldConstant, Worlds, constants_at, count_wins
 from rlhf_budget.simulation.rivals import left_out_notices, not_the_same_money
 from rlhf_budget.simulation.statistics import mean_interval
 from rlhf_budget.simulation.training.judging import judge
@@ -24,12 +23,7 @@ from rlhf_budget.simulation.training.results import (
     TrainingStudy,
     TrainingWorlds,
 )
-from rlhf_budget.simulation.training.scale import (
-    grid,
-    halves,
-    scaled,
-    world_scale,
-)
+from rlhf_budget.simulation.training.scale import grid, halves, scaled, world_scale
 from rlhf_budget.simulation.training.trainer import Recipe
 from rlhf_budget.simulation.training.trials import CLIP_FACTORS, TrainingProtocol, try_training
 from rlhf_budget.simulation.training.world import TrainingSpec
@@ -41,7 +35,6 @@ if TYPE_CHECKING:
 
     from rlhf_budget.bound.results import Allocation
     from rlhf_budget.scenario.models import Scenario
-    from rlhf_budget.simulation.training.judging import Judged
     from rlhf_budget.simulation.training.trials import TrainingRecord
 
     Floats = NDArray[np.floating]
@@ -72,19 +65,8 @@ def study_training(
 
     Parameters
     ----------
-    scenario
-        With a budget: prices, β, limits, label policy and planning rule are its own.
-    worlds
-        Random worlds, at least 1.
-    replicates
-        Trainings of an allocation in each world, at least 2: half choose what the others judge.
-    seed
-        Of all randomness; the result depends on it and not on ``jobs``.
-    jobs
-        Processes, at least 1. With more, a script must guard its main part by
-        ``if __name__ == "__main__"``.
-    on_world
-        Called with the number of worlds done so far.
+    scenario, worlds, replicates, seed, jobs, on_world
+        As of :func:`rlhf_budget.simulate`, with the same exceptions.
     world
         Family of worlds; the default follows the scenario.
     recipe
@@ -92,32 +74,21 @@ def study_training(
     rules
         Further planning rules, each a name and the keys that it sets; by default the other
         concentration inequalities.
-
-    Returns
-    -------
-    TrainingStudy
-        Of the worlds that are done, should Ctrl-C end it early.
-
-    Raises
-    ------
-    ScenarioError
-        Where the budget is missing or there are fewer than 2 replicates.
-    InfeasibleError
-        Where no allocation fits the budget.
-    KeyboardInterrupt
-        When interrupted before the first world is done.
     """
-    _refuse_what_cannot_be_tried(scenario, replicates)
+    problems = untriable(scenario)
+    if replicates < 2:
+        allowed = "at least 2: half of them choose what the others judge"
+        problems.append(Problem("replicates", str(replicates), allowed))
+    if problems:
+        raise ScenarioError(tuple(problems))
     protocol = training_protocol(scenario, replicates, world=world, recipe=recipe, rules=rules)
     records = try_worlds(
         partial(try_training, protocol),
         worlds=worlds,
         seed=seed,
         jobs=jobs,
-        on_world=on_world or (lambda _: None),
+        on_world=on_world,
     )
-    if not records:
-        raise KeyboardInterrupt
     done = tuple(records.values())
     allocations = _trained(protocol, done)
     notices = [
@@ -135,20 +106,6 @@ def study_training(
         clipping=_clipping(done),
         warnings=tuple(notices),
     )
-
-
-def _refuse_what_cannot_be_tried(scenario: Scenario, replicates: int) -> None:
-    problems = []
-    if scenario.budget is None:
-        problems.append(Problem("budget", "nothing", "a number above 0"))
-    if scenario.progress is not None:
-        allowed = "no progress: worlds begin at the beginning (--set progress=null)"
-        problems.append(Problem("progress", "a run under way", allowed))
-    if replicates < 2:
-        allowed = "at least 2: half of them choose what the others judge"
-        problems.append(Problem("replicates", str(replicates), allowed))
-    if problems:
-        raise ScenarioError(tuple(problems))
 
 
 def training_protocol(
@@ -233,22 +190,33 @@ def _trained(
     cells = judge(np.stack([record.grid for record in records]))
     names = [name for name, _ in records[0].entries]
     chosen = [(name, _middle([dict(record.entries)[name] for record in records])) for name in names]
-    found = [
-        _judged(
-            protocol,
-            name,
-            allocation,
-            (entries.quality[:, i], int(entries.rates[i])),
-            cells,
-            None if i == 0 else entries.quality[:, 0],
-        )
+    judged = [
+        (name, allocation, entries.quality[:, i], int(entries.rates[i]))
         for i, (name, allocation) in enumerate(chosen)
     ]
     best = _middle([record.cells[cells.best_index] for record in records])
-    rate = int(cells.rates[cells.best_index])
-    found.append(
-        _judged(protocol, "best-of-grid", best, (cells.best, rate), cells, entries.quality[:, 0])
-    )
+    judged.append(("best-of-grid", best, cells.best, int(cells.rates[cells.best_index])))
+    plan, prices = entries.quality[:, 0], prepare(protocol.scenario).prices
+    found = []
+    for name, bought, quality, rate in judged:
+        versus = None
+        if name != "plan":
+            versus = QualityVersusPlan(
+                mean_interval((quality - plan).tolist()), count_wins((plan > quality).tolist())
+            )
+        found.append(
+            TrainedAllocation(
+                name=name,
+                allocation=bought,
+                cost=prices.cost(bought.prompts, bought.rollouts_per_prompt, bought.labels),
+                learning_rate=protocol.recipe.learning_rates[rate],
+                quality=mean_interval(quality.tolist()),
+                regret=mean_interval((cells.best - quality).tolist()),
+                rank=1 + int((cells.quality.mean(axis=0) > quality.mean() + _TIE).sum()),
+                of=cells.quality.shape[1] + 1,
+                versus_plan=versus,
+            )
+        )
     return tuple(found)
 
 
@@ -256,34 +224,6 @@ def _middle(allocations: Sequence[Allocation]) -> Allocation:
     """The allocation of the world in the middle, by labels and then by prompts."""
     ordered = sorted(allocations, key=lambda a: (a.labels, a.prompts, a.rollouts_per_prompt))
     return ordered[(len(ordered) - 1) // 2]
-
-
-def _judged(
-    protocol: TrainingProtocol,
-    name: str,
-    allocation: Allocation,
-    judged: tuple[Floats, int],
-    cells: Judged,
-    plan: Floats | None,
-) -> TrainedAllocation:
-    quality, rate = judged
-    n, K, m = allocation.prompts, allocation.rollouts_per_prompt, allocation.labels
-    versus = None
-    if plan is not None:
-        versus = QualityVersusPlan(
-            mean_interval((quality - plan).tolist()), count_wins((plan > quality).tolist())
-        )
-    return TrainedAllocation(
-        name=name,
-        allocation=allocation,
-        cost=prepare(protocol.scenario).prices.cost(n, K, m),
-        learning_rate=protocol.recipe.learning_rates[rate],
-        quality=mean_interval(quality.tolist()),
-        regret=mean_interval((cells.best - quality).tolist()),
-        rank=1 + int((cells.quality.mean(axis=0) > quality.mean() + _TIE).sum()),
-        of=cells.quality.shape[1] + 1,
-        versus_plan=versus,
-    )
 
 
 def _clipping(records: Sequence[TrainingRecord]) -> tuple[ClippingCheck, ...]:
@@ -303,14 +243,6 @@ def _describe(
     plan: Allocation,
     records: Sequence[TrainingRecord],
 ) -> TrainingWorlds:
-    bound, tail = evaluate(scenario, plan), scenario_tail(scenario)
-    told = {
-        "mean_log_ratio": None if tail is None else float(tail.excess(0.0)),
-        "coverage": bound.coverage,
-        "reward_error": bound.reward_error,
-        "prompt_variance": scenario.bound.prompt_variance,
-        "rollout_variance": scenario.bound.rollout_variance,
-    }
     measured = [dict(record.constants) for record in records]
     return TrainingWorlds(
         spec=protocol.spec,
@@ -320,7 +252,7 @@ def _describe(
         new_labels_on="current" if protocol.pilot.labels_on_current else "reference",
         constants=tuple(
             WorldConstant(name, value, mean_interval([each[name] for each in measured]))
-            for name, value in told.items()
+            for name, value in constants_at(scenario, plan).items()
         ),
     )
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from rlhf_budget.bound.results import Allocation
-from rlhf_budget.bound.terms import bound_of, evaluate, scenario_tail
+from rlhf_budget.bound.terms import bound_of
 from rlhf_budget.optimum.case import prepare
 from rlhf_budget.optimum.certified import optimise
+from rlhf_budget.simulation.results import constants_at
 from rlhf_budget.simulation.rivals import find_rivals
 from rlhf_budget.simulation.training.pilot import run_pilot
 from rlhf_budget.simulation.training.reward_model import (
@@ -122,7 +123,9 @@ def try_training(protocol: TrainingProtocol, seed: np.random.SeedSequence) -> Tr
         quality=quality[:first],
         grid=quality[first:second],
         clipping=quality[second:],
-        constants=_measured(scenario, plan),
+        constants=tuple(
+            (name, value or 0.0) for name, value in constants_at(scenario, plan).items()
+        ),
     )
 
 
@@ -257,15 +260,3 @@ def _reward_weights(
     weights = fit_reward_models(labels, size.existing_labels, bought)
     unit = spec.reward_range / spec.logit_scale
     return {m: unit * weights[:, index] for index, m in enumerate(bought)}
-
-
-def _measured(scenario: Scenario, plan: Allocation) -> tuple[tuple[str, float], ...]:
-    bound, tail = evaluate(scenario, plan), scenario_tail(scenario)
-    found = {
-        "mean_log_ratio": 0.0 if tail is None else float(tail.excess(0.0)),
-        "coverage": bound.coverage,
-        "reward_error": bound.reward_error,
-        "prompt_variance": scenario.bound.prompt_variance or 0.0,
-        "rollout_variance": scenario.bound.rollout_variance or 0.0,
-    }
-    return tuple(found.items())
