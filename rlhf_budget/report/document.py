@@ -7,14 +7,16 @@ rounding happens in the renderers, by the format that each column or row names.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from rlhf_budget.planning.results import Notice
+
+    Thing = TypeVar("Thing")
 
 Format = Literal[
     "text", "plain", "integer", "money", "significant", "percent", "signed_percent", "share"
@@ -113,6 +115,35 @@ def warned(notices: Iterable[Notice]) -> Section:
     return Section(
         "Warnings", tuple(Paragraph(each.message, "warning", each.code) for each in notices)
     )
+
+
+def tabulated(
+    things: Iterable[Thing],
+    *columns: tuple[str, Format, Callable[[Thing], Cell]] | None,
+    first: Callable[[Thing], bool] = lambda _: False,
+    format_: Format | None = None,
+    turns: bool = False,
+) -> Table:
+    """Make a table with a row for each thing.
+
+    Parameters
+    ----------
+    things
+        What the rows are about.
+    columns
+        Title, format and what a cell shows of its thing; None leaves a column out.
+    first
+        Which rows to look at first.
+    format_
+        How the numbers of every row are written, unless as the columns say.
+    turns
+        As in a table.
+    """
+    shown = [column for column in columns if column is not None]
+    rows = (
+        Row(tuple(cell(thing) for _, _, cell in shown), format_, first(thing)) for thing in things
+    )
+    return Table(tuple(Column(title, kind) for title, kind, _ in shown), tuple(rows), turns)
 
 
 def turned(table: Table) -> Table:

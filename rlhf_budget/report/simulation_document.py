@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
+from rlhf_budget.report.document import Paragraph, Section, arranged, tabulated, warned
 from rlhf_budget.report.numbers import integer, percent, significant
 from rlhf_budget.report.words import count, listing
 
 if TYPE_CHECKING:
-    from rlhf_budget.report.document import Cell, Document
-    from rlhf_budget.simulation.evaluation.results import Simulation, TriedAllocation, VersusPlan
+    from collections.abc import Sequence
+
+    from rlhf_budget.report.document import Document, Table
+    from rlhf_budget.simulation.evaluation.results import Simulation, VersusPlan
+    from rlhf_budget.simulation.results import Wins, WorldConstant
     from rlhf_budget.simulation.statistics import Estimate
 
 _TERMS = {
@@ -18,14 +21,13 @@ _TERMS = {
     "reward_shift": "reward shift: error of the reward model",
     "kl_clipping": "KL clipping: bias of the clipped log-ratio",
 }
-CONSTANTS = {
+_CONSTANTS = {
     "mean_log_ratio": "mean absolute log-ratio, nats",
     "coverage": "coverage C",
     "reward_error": "reward error L, squared",
     "prompt_variance": "variance between prompts, squared",
     "rollout_variance": "variance within a prompt, squared",
 }
-"""Constant of a world -> how it is called."""
 _JUDGED = {
     "fixed": "a checkpoint named beforehand (the KL-optimal one)",
     "finite_class": "the checkpoint that the estimates pick",
@@ -35,12 +37,19 @@ _JUDGED = {
 
 def simulation_document(simulation: Simulation) -> Document:
     """Arrange a simulation for reading."""
+    terms = tabulated(
+        simulation.terms,
+        ("", "text", lambda term: _TERMS[term.term]),
+        ("bound", "significant", lambda term: term.bound),
+        ("actual", "significant", lambda term: term.actual.mean),
+        ("times the actual", "significant", lambda term: term.ratio),
+    )
     return arranged(
         f"{simulation.scenario}, simulated",
         _verdict(simulation),
         Section("What each allocation ships", _shipped(simulation)),
         Section("Against the plan, paired by world", _against(simulation)),
-        Section("What the bound is made of (reward units)", (_terms(simulation),)),
+        Section("What the bound is made of (reward units)", (terms,)),
         Section("The worlds", _worlds(simulation)),
         warned(simulation.warnings),
     )
@@ -49,11 +58,9 @@ def simulation_document(simulation: Simulation) -> Document:
 def simulation_rows(simulation: Simulation) -> list[dict[str, Any]]:
     """Return one mapping per allocation for CSV; intervals become ``low`` and ``high``."""
     whole = simulation.to_dict()
-    common = {
-        key: whole[key] for key in ("scenario", "currency", "seed", "constants", "worlds")
-    } | {"validity": whole["validity"], "looseness": whole["looseness"]}
-    rows = [{**common, **allocation} for allocation in whole["allocations"]]
-    return [flat_row(row) for row in rows]
+    shared = ("scenario", "currency", "seed", "constants", "worlds", "validity", "looseness")
+    common = {key: whole[key] for key in shared}
+    return [flat_row({**common, **allocation}) for allocation in whole["allocations"]]
 
 
 def flat_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -90,46 +97,32 @@ def _verdict(simulation: Simulation) -> Paragraph:
     size = (
         ""
         if loose is None
-        else (f" It is {significant(loose.mean, digits=2)} times the error that it bounds.")
+        else f" It is {significant(loose.mean, digits=2)} times the error that it bounds."
     )
     return Paragraph(f"The bound holds: it held in {held}.{size}", "good")
 
 
 def _shipped(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
-    labels = simulation.world.spec.finished_error is None and not simulation.world.spec.verifiable
-    columns = [
-        Column("allocation"),
-        Column("prompts", "integer"),
-        Column("rollouts each", "integer"),
-        *([Column("labels", "integer")] if labels else []),
-        Column(f"cost, {simulation.currency}", "money"),
-        Column("bound", "significant"),
-        Column("true error", "significant"),
-        Column("shipped J*", "significant"),
-    ]
-
-    def row(tried: TriedAllocation) -> Row:
-        a = tried.allocation
-        bought = (a.labels,) if labels else ()
-        cells: tuple[Cell, ...] = (
-            tried.name,
-            a.prompts,
-            a.rollouts_per_prompt,
-            *bought,
-            tried.cost.total,
-            tried.bound_total,
-            tried.error.mean,
-            tried.quality.mean,
-        )
-        return Row(cells, emphasis=tried.versus_plan is None)
-
+    labels = simulation.world.reward_model == "fitted"
+    table = tabulated(
+        simulation.allocations,
+        ("allocation", "text", lambda tried: tried.name),
+        ("prompts", "integer", lambda tried: tried.allocation.prompts),
+        ("rollouts each", "integer", lambda tried: tried.allocation.rollouts_per_prompt),
+        ("labels", "integer", lambda tried: tried.allocation.labels) if labels else None,
+        (f"cost, {simulation.currency}", "money", lambda tried: tried.cost.total),
+        ("bound", "significant", lambda tried: tried.bound_total),
+        ("true error", "significant", lambda tried: tried.error.mean),
+        ("shipped J*", "significant", lambda tried: tried.quality.mean),
+        first=lambda tried: tried.versus_plan is None,
+        turns=True,
+    )
     note = (
         f"Means over {count(simulation.worlds.completed, 'world')} with "
         f"{count(simulation.worlds.replicates, 'replicate')} each. True error: |estimate - J*| of "
         f"{_JUDGED[simulation.world.judged]}. Shipped J*: true objective of the checkpoint with "
         "the best estimate; higher is better, and the plan is better where it is strictly higher."
     )
-    table = Table(tuple(columns), tuple(row(tried) for tried in simulation.allocations), turns=True)
     return table, Paragraph(note, "note")
 
 
@@ -137,23 +130,22 @@ def _against(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
     pairs = [(t.name, t.versus_plan) for t in simulation.allocations if t.versus_plan is not None]
     if not pairs:
         return ()
-    columns = (
-        Column("rival"),
-        Column("error, rival - plan", "significant"),
-        Column("95 % interval", "significant"),
-        Column("J*, rival - plan", "significant"),
-        Column("95 % interval", "significant"),
-        Column("plan better in"),
+    table = tabulated(
+        pairs,
+        ("rival", "text", lambda pair: pair[0]),
+        ("error, rival - plan", "significant", lambda pair: pair[1].error_difference.mean),
+        ("95 % interval", "significant", lambda pair: pair[1].error_difference.interval),
+        ("J*, rival - plan", "significant", lambda pair: pair[1].quality_difference.mean),
+        ("95 % interval", "significant", lambda pair: pair[1].quality_difference.interval),
+        ("plan better in", "text", lambda pair: won(pair[1].plan_wins)),
+        turns=True,
     )
-    rows = tuple(_versus_row(name, versus) for name, versus in pairs)
-    return Table(columns, rows, turns=True), Paragraph(_outcome(pairs))
+    return table, Paragraph(_outcome(pairs))
 
 
-def _versus_row(name: str, versus: VersusPlan) -> Row:
-    error, quality, wins = versus.error_difference, versus.quality_difference, versus.plan_wins
-    share = f"{wins.worlds} of {wins.of} worlds"
-    cells = (name, error.mean, error.interval, quality.mean, quality.interval, share)
-    return Row(cells)
+def won(wins: Wins) -> str:
+    """Say in how many worlds the plan is better."""
+    return f"{wins.worlds} of {wins.of} worlds"
 
 
 def _outcome(pairs: list[tuple[str, VersusPlan]]) -> str:
@@ -185,31 +177,19 @@ def sentence(start: str, names: list[str]) -> str:
     return f"{start} {listing(names)}." if names else ""
 
 
-def _terms(simulation: Simulation) -> Table:
-    columns = (
-        Column(""),
-        Column("bound", "significant"),
-        Column("actual", "significant"),
-        Column("times the actual", "significant"),
+def constants_table(constants: Sequence[WorldConstant], where: str) -> Table:
+    """Show the scenario's constants beside those of the worlds."""
+    return tabulated(
+        constants,
+        ("constant", "text", lambda each: _CONSTANTS[each.constant]),
+        ("scenario", "significant", lambda each: each.scenario),
+        (where, "significant", lambda each: each.worlds.mean),
+        format_="significant",
     )
-    rows = tuple(
-        Row((_TERMS[term.term], term.bound, term.actual.mean, term.ratio))
-        for term in simulation.terms
-    )
-    return Table(columns, rows)
 
 
 def _worlds(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
     world = simulation.world
-    columns = (
-        Column("constant"),
-        Column("scenario", "significant"),
-        Column("worlds", "significant"),
-    )
-    rows = tuple(
-        Row((CONSTANTS[c.constant], c.scenario, c.worlds.mean), "significant")
-        for c in world.constants
-    )
     held = listing([f"{c.inequality} in {c.held} of {c.of}" for c in world.inequalities])
     whose = "each world's own" if simulation.constants == "true" else "the scenario's"
     spec = world.spec
@@ -220,4 +200,4 @@ def _worlds(simulation: Simulation) -> tuple[Table | Paragraph, ...]:
         f"true value. Inequalities, summed exactly: {held}. Where worlds and scenario differ much, "
         "the comparison speaks of the worlds."
     )
-    return Table(columns, rows), Paragraph(note, "note")
+    return constants_table(world.constants, "worlds"), Paragraph(note, "note")

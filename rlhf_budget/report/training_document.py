@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
+from rlhf_budget.report.document import Paragraph, Section, arranged, tabulated, warned
 from rlhf_budget.report.numbers import money, percent, significant
-from rlhf_budget.report.simulation_document import CONSTANTS, flat_row, sentence, sorted_out
+from rlhf_budget.report.simulation_document import (
+    constants_table,
+    flat_row,
+    sentence,
+    sorted_out,
+    won,
+)
 from rlhf_budget.report.words import count, listing
 
 if TYPE_CHECKING:
-    from rlhf_budget.report.document import Document
-    from rlhf_budget.simulation.training.results import TrainedAllocation, TrainingStudy
+    from rlhf_budget.report.document import Document, Table
+    from rlhf_budget.simulation.training.results import TrainingStudy
 
 _THRESHOLDS = {
     "plan": "at the plan's threshold",
@@ -65,33 +71,22 @@ def _verdict(study: TrainingStudy) -> Paragraph:
 def _trained(study: TrainingStudy) -> tuple[Table | Paragraph, ...]:
     labels = study.world.reward_model == "fitted"
     clips = any(trained.allocation.clip_threshold is not None for trained in study.allocations)
-    columns = [
-        Column("allocation"),
-        Column("prompts", "integer"),
-        Column("rollouts each", "integer"),
-        *([Column("labels", "integer")] if labels else []),
-        *([Column("clip at, nats", "significant")] if clips else []),
-        Column("trained J*", "significant"),
-        Column("regret", "significant"),
-        Column("95 % interval", "significant"),
-        Column("rank"),
-    ]
-
-    def row(trained: TrainedAllocation) -> Row:
-        a = trained.allocation
-        cells = (
-            trained.name,
-            a.prompts,
-            a.rollouts_per_prompt,
-            *((a.labels,) if labels else ()),
-            *((a.clip_threshold,) if clips else ()),
-            trained.quality.mean,
-            trained.regret.mean,
-            trained.regret.interval,
-            f"{trained.rank} of {trained.of}",
-        )
-        return Row(cells, emphasis=trained.versus_plan is None)
-
+    table = tabulated(
+        study.allocations,
+        ("allocation", "text", lambda trained: trained.name),
+        ("prompts", "integer", lambda trained: trained.allocation.prompts),
+        ("rollouts each", "integer", lambda trained: trained.allocation.rollouts_per_prompt),
+        ("labels", "integer", lambda trained: trained.allocation.labels) if labels else None,
+        ("clip at, nats", "significant", lambda trained: trained.allocation.clip_threshold)
+        if clips
+        else None,
+        ("trained J*", "significant", lambda trained: trained.quality.mean),
+        ("regret", "significant", lambda trained: trained.regret.mean),
+        ("95 % interval", "significant", lambda trained: trained.regret.interval),
+        ("rank", "text", lambda trained: f"{trained.rank} of {trained.of}"),
+        first=lambda trained: trained.versus_plan is None,
+        turns=True,
+    )
     note = (
         f"Means over {count(study.worlds.completed, 'world')} with "
         f"{count(study.worlds.replicates, 'training')} of each allocation. J*: true objective on "
@@ -99,28 +94,18 @@ def _trained(study: TrainingStudy) -> tuple[Table | Paragraph, ...]:
         "chosen on other trainings than those that judge. Every world has its own pilot, so its "
         "own plan; shown is the one in the middle."
     )
-    table = Table(tuple(columns), tuple(row(each) for each in study.allocations), turns=True)
     return table, Paragraph(note, "note")
 
 
 def _against(study: TrainingStudy) -> tuple[Table | Paragraph, ...]:
     pairs = [(t.name, t.versus_plan) for t in study.allocations if t.versus_plan is not None]
-    columns = (
-        Column("rival"),
-        Column("J*, rival - plan", "significant"),
-        Column("95 % interval", "significant"),
-        Column("plan better in"),
-    )
-    rows = tuple(
-        Row(
-            (
-                name,
-                versus.quality_difference.mean,
-                versus.quality_difference.interval,
-                f"{versus.plan_wins.worlds} of {versus.plan_wins.of} worlds",
-            )
-        )
-        for name, versus in pairs
+    table = tabulated(
+        pairs,
+        ("rival", "text", lambda pair: pair[0]),
+        ("J*, rival - plan", "significant", lambda pair: pair[1].quality_difference.mean),
+        ("95 % interval", "significant", lambda pair: pair[1].quality_difference.interval),
+        ("plan better in", "text", lambda pair: won(pair[1].plan_wins)),
+        turns=True,
     )
     sides = sorted_out([(name, versus.quality_difference) for name, versus in pairs])
     sentences = (
@@ -129,41 +114,23 @@ def _against(study: TrainingStudy) -> tuple[Table | Paragraph, ...]:
         sentence("It is not told apart from", sides[0]),
     )
     outcome = " ".join(each for each in sentences if each)
-    return Table(columns, rows, turns=True), Paragraph(outcome)
+    return table, Paragraph(outcome)
 
 
 def _clipping(study: TrainingStudy) -> tuple[Table | Paragraph, ...]:
     if not study.clipping:
         return ()
-    columns = (
-        Column("the plan's allocation, clipped"),
-        Column("J*, less never clipped", "significant"),
-        Column("95 % interval", "significant"),
+    table = tabulated(
+        study.clipping,
+        ("the plan's allocation, clipped", "text", lambda check: _THRESHOLDS[check.threshold]),
+        ("J*, less never clipped", "significant", lambda check: check.quality_difference.mean),
+        ("95 % interval", "significant", lambda check: check.quality_difference.interval),
     )
-    rows = tuple(
-        Row(
-            (
-                _THRESHOLDS[check.threshold],
-                check.quality_difference.mean,
-                check.quality_difference.interval,
-            )
-        )
-        for check in study.clipping
-    )
-    return (Table(columns, rows),)
+    return (table,)
 
 
 def _worlds(study: TrainingStudy) -> tuple[Table | Paragraph, ...]:
     world = study.world
-    columns = (
-        Column("constant"),
-        Column("scenario", "significant"),
-        Column("pilots", "significant"),
-    )
-    rows = tuple(
-        Row((CONSTANTS[c.constant], c.scenario, c.worlds.mean), "significant")
-        for c in world.constants
-    )
     spec, recipe = world.spec, world.recipe
     rates = listing([f"{rate:g}" for rate in recipe.learning_rates])
     note = (
@@ -178,4 +145,4 @@ def _worlds(study: TrainingStudy) -> tuple[Table | Paragraph, ...]:
         "measure the constants from a pilot run, which costs nothing here, and the plan is made "
         "from those."
     )
-    return Table(columns, rows), Paragraph(note, "note")
+    return constants_table(world.constants, "pilots"), Paragraph(note, "note")
