@@ -26,19 +26,8 @@ def informative_shares(groups: Groups, largest: int) -> NDArray[np.float64]:
 
     ``1 − B(a+K, b)/B(a, b) − B(a, b+K)/B(a, b)`` with ``a = p(1−ρ)/ρ`` and ``b = (1−p)(1−ρ)/ρ``,
     summed over the rollout that is the first to differ: positive parts only, so that a small share
-    keeps its digits and the shares rise with the size exactly.
-
-    Parameters
-    ----------
-    groups
-        Mean p and intraclass correlation ρ; a ρ of 0 is the binomial law.
-    largest
-        Largest group.
-
-    Returns
-    -------
-    ndarray of shape (largest + 1,)
-        Fractions, 0 for groups of 0 and 1.
+    keeps its digits and the shares rise with the size exactly. A ρ of 0 is the binomial law. Shape
+    (largest + 1,), 0 for groups of 0 and 1.
     """
     p, ρ = groups.mean, groups.correlation
     before = np.arange(1, largest)
@@ -74,14 +63,7 @@ def shares_of(scenario: Scenario, rollouts: Sequence[int]) -> tuple[float, ...]:
 def textbook_rollouts(groups: Groups, price_ratio: float, sizes: dict[int, int]) -> int:
     """The allowed K that minimises ``(c_p + K·c_r)(1 + K^−½)²/share²`` (docs/theory.md).
 
-    Parameters
-    ----------
-    groups
-        Law of the rewards.
-    price_ratio
-        Price of a prompt over the price of a rollout, ``c_p/c_r``.
-    sizes
-        Allowed rollouts per prompt -> group size.
+    ``price_ratio`` is ``c_p/c_r``; ``sizes`` holds the allowed rollouts per prompt -> group size.
     """
     shares = informative_shares(groups, max(sizes.values()))
 

@@ -63,20 +63,13 @@ def penalty_table(
 ) -> PenaltyTable:
     """Tabulate H for ``s`` in ranges, with τ in ``[least_clip, most_clip]`` (nats).
 
-    Parameters
-    ----------
-    tail
-        Law of ``|ℓ|``.
-    least_clip, most_clip
-        Limits of τ, nats.
-    least, most
-        Ends of the ranges, shape (ranges,): one for each problem that shares the table. Between
-        ranges the table is valid, but coarse.
-    former
-        The table that this one sharpens: with it the ranges' own ends are found sooner.
+    Each problem that shares the table has a range, from ``least`` to ``most``, shape (ranges,);
+    between ranges the table is valid, but coarse. With the ``former`` table, which this one
+    sharpens, the ranges' own ends are found sooner.
     """
     hull = np.array([least.min(), most.max()])
-    ends = np.array([_best(tail, float(s), least_clip, most_clip) for s in hull])
+    best = [float(tail.inverse_survival(2.0 * s)) if 2.0 * s < 1.0 else 0.0 for s in hull.tolist()]
+    ends = np.array([min(max(threshold, least_clip), most_clip) for threshold in best])
     low, high = ends[1:], ends[:1]
     if least.size > 1 and former is not None:
         # Any threshold makes a knot, so those of the ranges' ends need not be exact.
@@ -89,11 +82,6 @@ def penalty_table(
     order = order[(slopes[order] >= hull[0]) & (slopes[order] <= hull[1])]
     width = float((most - least).sum())
     return PenaltyTable(width, slopes[order], values[order], thresholds[order])
-
-
-def _best(tail: Tail, s: float, least_clip: float, most_clip: float) -> float:
-    threshold = float(tail.inverse_survival(2.0 * s)) if 2.0 * s < 1.0 else 0.0
-    return min(max(threshold, least_clip), most_clip)
 
 
 def _grid(tail: Tail, low: Floats, high: Floats) -> Floats:

@@ -52,19 +52,19 @@ __all__ = [
 
 
 class Tail(Protocol):
-    """What every family offers; see the module's text for the meaning of the three functions."""
+    """What every family offers; arguments are floats or arrays, results of their kind and shape."""
 
     family: ClassVar[str]
     """Name of the family, as ``log_ratio.family`` spells it."""
 
     def survival(self, t: Number) -> Number:
-        """``P(|l| > t)`` for thresholds ``t >= 0`` in nats."""
+        """``P(|l| > t)`` for thresholds ``t >= 0`` in nats; infinity is allowed."""
 
     def excess(self, t: Number) -> Number:
-        """``E(|l| - t)₊`` in nats, for thresholds ``t >= 0`` in nats."""
+        """``E(|l| - t)₊`` in nats, for thresholds ``t >= 0`` in nats; the mean of ``|l|`` at 0."""
 
     def inverse_survival(self, p: Number) -> Number:
-        """Least ``t >= 0`` in nats with ``P(|l| > t) <= p``."""
+        """Least ``t >= 0`` in nats with ``P(|l| > t) <= p``; everything from 1 on gives 0."""
 
 
 def make_tail(family: str, **parameters: Any) -> Tail:

@@ -22,22 +22,11 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", float, "FloatArray")
 
-
 INFINITY = math.inf
-
-
 SMALLEST = math.ulp(0.0)
-
-
 LARGEST_EXPONENT = math.log(1.7e308)
-
-
 ROOT_HALF = math.sqrt(0.5)
-
-
 ROOT_PI = math.sqrt(math.pi)
-
-
 STANDARD_NORMAL = NormalDist()
 
 

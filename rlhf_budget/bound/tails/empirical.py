@@ -62,36 +62,14 @@ class Empirical:
         return self.magnitudes.size - int(self.magnitudes.searchsorted(t, side="right"))
 
     def survival(self, t: Number) -> Number:
-        """Share of the samples whose magnitude strictly exceeds a threshold.
-
-        Parameters
-        ----------
-        t : float or ndarray
-            Thresholds in nats, at least 0; infinity is allowed.
-
-        Returns
-        -------
-        float or ndarray
-            ``P(|l| > t)``, of the kind and shape of ``t``.
-        """
+        """Share of the samples whose magnitude strictly exceeds a threshold."""
         if isinstance(t, np.ndarray):
             below = self.magnitudes.searchsorted(t, side="right")
             return (self.magnitudes.size - below) / self.magnitudes.size
         return self.samples_above(t) / self.magnitudes.size
 
     def excess(self, t: Number) -> Number:
-        """Mean over the samples of what their magnitude exceeds a threshold by.
-
-        Parameters
-        ----------
-        t : float or ndarray
-            Thresholds in nats, at least 0; infinity is allowed.
-
-        Returns
-        -------
-        float or ndarray
-            ``E(|l| - t)₊`` in nats, of the kind and shape of ``t``.
-        """
+        """Mean over the samples of what their magnitude exceeds a threshold by."""
         size = self.magnitudes.size
         if isinstance(t, np.ndarray):
             # At and beyond the largest sample its own line, cut off there, is already 0.
@@ -109,16 +87,8 @@ class Empirical:
     def inverse_survival(self, p: Number) -> Number:
         """Least threshold that at most a given share of the samples exceeds.
 
-        Parameters
-        ----------
-        p : float or ndarray
-            Shares, at least 0; everything from 1 on gives 0.
-
-        Returns
-        -------
-        float or ndarray
-            ``inf{t >= 0 : P(|l| > t) <= p}`` in nats, of the kind and shape of ``p``: the order
-            statistic that exactly ``k`` samples may exceed, ``k`` the largest with ``k/N <= p``.
+        It is the order statistic that exactly ``k`` samples may exceed, ``k`` the largest with
+        ``k/N <= p``.
         """
         size = self.magnitudes.size
         # The product may round across an integer, so k is set by the quotients that survival gives.

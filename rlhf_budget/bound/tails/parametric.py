@@ -18,55 +18,21 @@ class Parametric:
     """
 
     def survival(self, t: Number) -> Number:
-        """Probability that the absolute log-ratio exceeds a threshold.
-
-        Parameters
-        ----------
-        t : float or ndarray
-            Thresholds in nats, at least 0; infinity is allowed.
-
-        Returns
-        -------
-        float or ndarray
-            ``P(|l| > t)``, of the kind and shape of ``t``.
-        """
+        """See :class:`~rlhf_budget.bound.tails.Tail`."""
         if isinstance(t, np.ndarray):
             with np.errstate(all="ignore"):
                 return self._survival(t)
         return self._survival(float(t))
 
     def excess(self, t: Number) -> Number:
-        """Mean of what exceeds a threshold; the mean of ``|l|`` at ``t = 0``.
-
-        Parameters
-        ----------
-        t : float or ndarray
-            Thresholds in nats, at least 0; infinity is allowed.
-
-        Returns
-        -------
-        float or ndarray
-            ``E(|l| - t)₊`` in nats, never negative, of the kind and shape of ``t``.
-        """
+        """See :class:`~rlhf_budget.bound.tails.Tail`; never negative."""
         if isinstance(t, np.ndarray):
             with np.errstate(all="ignore"):
                 return np.maximum(self._excess(t), 0.0)
         return max(self._excess(float(t)), 0.0)
 
     def inverse_survival(self, p: Number) -> Number:
-        """Least threshold exceeded with at most a given probability.
-
-        Parameters
-        ----------
-        p : float or ndarray
-            Probabilities, at least 0; everything from 1 on gives 0.
-
-        Returns
-        -------
-        float or ndarray
-            ``inf{t >= 0 : P(|l| > t) <= p}`` in nats, of the kind and shape of ``p``; infinite at
-            ``p = 0``.
-        """
+        """See :class:`~rlhf_budget.bound.tails.Tail`; infinite at ``p = 0``."""
         if isinstance(p, np.ndarray):
             with np.errstate(all="ignore"):
                 inside = self._inverse(np.clip(p, SMALLEST, LARGEST_BELOW_ONE))

@@ -26,8 +26,14 @@ class StackedTails:
         self._row = np.array([numbers.setdefault(tail, len(numbers)) for tail in tails])
         self.distinct = tuple(numbers)
         gaussian = [tail for tail in self.distinct if isinstance(tail, Gaussian)]
-        alike = len(gaussian) == len(self.distinct) > 1
-        self._together = _columns(gaussian) if alike else None
+        self._together: Gaussian | None = None
+        if len(gaussian) == len(self.distinct) > 1:
+            # One law whose parameters are columns, so that its formulas broadcast over thresholds;
+            # made past the checks, which every one of them has passed.
+            self._together = object.__new__(Gaussian)
+            for name in ("kl", "std"):
+                column = np.array([getattr(tail, name) for tail in gaussian])[:, None]
+                object.__setattr__(self._together, name, column)
 
     def survival(self, t: Floats) -> Floats:
         """``P(|ℓ| > t)`` of every draw at thresholds of shape (T,) in nats, shape (S, T)."""
@@ -44,12 +50,3 @@ class StackedTails:
             rows = np.stack([getattr(tail, function)(t) for tail in self.distinct])
         found: Floats = rows[self._row]
         return found
-
-
-def _columns(tails: Sequence[Gaussian]) -> Gaussian:
-    """One Gaussian whose parameters are columns; its formulas broadcast over thresholds."""
-    together = object.__new__(Gaussian)  # past the checks, which every one of them has passed
-    for name in ("kl", "std"):
-        values = np.array([getattr(tail, name) for tail in tails])[:, None]
-        object.__setattr__(together, name, values)
-    return together

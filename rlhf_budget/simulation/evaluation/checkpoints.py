@@ -91,41 +91,27 @@ def exact_truth(
     path: Path,
     clip_threshold: float | None,
 ) -> Truth:
-    """Sum over all prompts and responses.
+    """Sum over all prompts and responses: exact up to rounding.
 
-    Parameters
-    ----------
-    world
-        The world.
-    learned_reward
-        r̂, shape (P, A).
-    training
-        Policy of D_train, shape (P, A).
-    path
-        The checkpoints.
-    clip_threshold
-        τ, nats; None where β = 0.
-
-    Returns
-    -------
-    Truth
-        All of it exact up to rounding.
+    r̂ and the policy of D_train have shape (P, A); τ is in nats, None where β = 0.
     """
     beta = world.spec.kl_coefficient
     joint = world.prompt_law[:, None] * path.policies
     ratios, clipped = path.log_ratios, clip(path.log_ratios, clip_threshold)
     summand = estimated_objective(world, learned_reward, path, clip_threshold)
-    reward_bias = _mean(joint, learned_reward - world.reward)
-    clipping_bias = beta * _mean(joint, ratios - clipped)
     prompt_means = np.einsum("mxy,mxy->mx", path.policies, summand)
     overall = np.einsum("x,mx->m", world.prompt_law, prompt_means)
     wrong = learned_reward - world.reward
+    # No coverage is needed where the reward is known: nothing was trained.
+    covered = np.ones(path.policies.shape[0])
+    if not world.spec.verifiable:
+        covered = coverage(world, path.policies, training, world.spec.coverage_kind)
     return Truth(
         objective=_mean(joint, world.reward - beta * ratios),
         expected_estimate=overall,
-        reward_bias=reward_bias,
-        clipping_bias=clipping_bias,
-        coverage=_coverage_or_one(world, path, training),
+        reward_bias=_mean(joint, wrong),
+        clipping_bias=beta * _mean(joint, ratios - clipped),
+        coverage=covered,
         reward_error=float(np.einsum("x,xy,xy->", world.prompt_law, training, wrong**2)),
         excess=_mean(joint, np.abs(ratios - clipped)),
         mean_log_ratio=_mean(joint, np.abs(ratios)),
@@ -134,13 +120,6 @@ def exact_truth(
         ),
         rollout_variance=_mean(joint, (summand - prompt_means[..., None]) ** 2),
     )
-
-
-def _coverage_or_one(world: World, path: Path, training: Floats) -> Floats:
-    """No coverage is needed where the reward is known: nothing was trained."""
-    if world.spec.verifiable:
-        return np.ones(path.policies.shape[0])
-    return coverage(world, path.policies, training, world.spec.coverage_kind)
 
 
 def _mean(joint: Floats, values: Floats) -> Floats:
@@ -152,24 +131,10 @@ def _mean(joint: Floats, values: Floats) -> Floats:
 
 
 def coverage(world: World, policies: Floats, training: Floats, kind: CoverageKind) -> Floats:
-    """C of policies against a training policy over the same prompts.
+    """C of policies, shape (M, P, A), against a training policy, (P, A): shape (M,), at least 1.
 
-    Parameters
-    ----------
-    world
-        For its prompt law and features.
-    policies
-        Shape (M, P, A).
-    training
-        Shape (P, A).
-    kind
-        ``density``: ``C² = 1 + χ² = Σ ρπ²/π_train``. ``features``: the largest generalised
-        eigenvalue of ``(E_θ φφᵀ, E_train φφᵀ)``, at least 1 (docs/theory.md, feature coverage).
-
-    Returns
-    -------
-    ndarray
-        Shape (M,), at least 1.
+    ``density``: ``C² = 1 + χ² = Σ ρπ²/π_train``. ``features``: the largest generalised eigenvalue
+    of ``(E_θ φφᵀ, E_train φφᵀ)`` (docs/theory.md, feature coverage).
     """
     square = _feature_coverage if kind == "features" else _density_coverage
     squares = np.array([square(world, policy, training) for policy in policies])
@@ -216,36 +181,20 @@ _ROUNDING = 1e-9
 
 
 def check_inequalities(world: World, training: Floats, path: Path) -> Inequalities:
-    """Check Jensen's floor and the fresh-label inequality in one world.
-
-    Parameters
-    ----------
-    world
-        The world.
-    training
-        Policy of D_train, shape (P, A).
-    path
-        The checkpoints.
-    """
-    density = coverage(world, path.policies, training, "density")
-    divergence = _divergence(world, path.policies, training)
+    """Check Jensen's floor and the fresh-label inequality against the policy of D_train, (P, A)."""
+    policies = path.policies
+    density = coverage(world, policies, training, "density")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gaps = np.where(policies > 0, policies * (np.log(policies) - np.log(training)), 0.0)
+    divergence = np.einsum("x,mxy->m", world.prompt_law, gaps)  # KL(D_θ ‖ D_train), nats
     unbounded = density**2 >= 0.99 * _MOST_COVERAGE
     above = unbounded | (2.0 * np.log(density) >= divergence - _ROUNDING)
     fresh = all(
-        _fresh_labels_hold(world, path.policies, training, share, kind)
+        _fresh_labels_hold(world, policies, training, share, kind)
         for share in _SHARES
         for kind in ("density", "features")
     )
     return Inequalities(bool(above.all()), fresh)
-
-
-def _divergence(world: World, policies: Floats, training: Floats) -> Floats:
-    """``KL(D_θ ‖ D_train)`` of each policy, shape (M,), nats."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gaps = np.log(policies) - np.log(training)
-        terms = np.where(policies > 0, policies * gaps, 0.0)
-    divergence: Floats = np.einsum("x,mxy->m", world.prompt_law, terms)
-    return divergence
 
 
 def fresh_coverage(before: float, share: float) -> float:

@@ -42,24 +42,10 @@ class Labels:
 
 
 def draw_labels(world: World, policy: Floats, labels: int, random: np.random.Generator) -> Labels:
-    """Draw comparisons of two responses of one policy to one prompt.
+    """Draw comparisons of two responses of one policy, shape (P, A), to one prompt.
 
-    Parameters
-    ----------
-    world
-        Whose annotators prefer by ``σ(logit_scale·(r*₁ − r*₂)/R)``.
-    policy
-        π that wrote both responses, shape (P, A).
-    labels
-        How many to draw.
-    random
-        Source of randomness.
-
-    Returns
-    -------
-    Labels
-        Counts over unordered pairs of different responses; a response compared with itself is
-        drawn, paid for and teaches nothing.
+    Annotators prefer by ``σ(logit_scale·(r*₁ − r*₂)/R)``. Counts are over unordered pairs of
+    different responses; a response compared with itself is drawn, paid for and teaches nothing.
     """
     first, second = np.triu_indices(policy.shape[1], k=1)
     chance = 2.0 * world.prompt_law[:, None] * policy[:, first] * policy[:, second]
@@ -72,23 +58,21 @@ def draw_labels(world: World, policy: Floats, labels: int, random: np.random.Gen
 
 
 def fit_weights(labels: Labels) -> Floats:
-    """Fit a Bradley–Terry model by penalised maximum likelihood.
+    """Fit a Bradley–Terry model's logit weights w, shape (d,), by penalised maximum likelihood.
 
     Minimises ``Σ [ln(1 + e^Δ) − share preferred·Δ] + ½|w|²`` with logits ``Δ = w·(φ₁ − φ₂)`` by
     Newton steps, halved while they do not descend; the penalty makes the minimum unique.
-
-    Returns
-    -------
-    ndarray
-        Logit weights w, shape (d,).
     """
     weights = np.zeros(labels.differences.shape[1])
     value = _penalised_loss(labels, weights)
     for _ in range(_NEWTON_STEPS):
-        gradient, hessian = _derivatives(labels, weights)
+        chance = _sigmoid(labels.differences @ weights)
+        gradient = labels.differences.T @ (labels.compared * chance - labels.preferred) + weights
         if np.abs(gradient).max() <= _GRADIENT_TOLERANCE * (1.0 + labels.compared.sum()):
             break
-        step = np.linalg.solve(hessian, gradient)
+        curvature = labels.compared * chance * (1.0 - chance)
+        hessian = labels.differences.T @ (curvature[:, None] * labels.differences)
+        step = np.linalg.solve(hessian + np.eye(weights.size), gradient)
         for _ in range(_NEWTON_STEPS):
             trial = weights - step
             trial_value = _penalised_loss(labels, trial)
@@ -105,25 +89,12 @@ def _penalised_loss(labels: Labels, weights: Floats) -> float:
     return float(losses.sum() + 0.5 * weights @ weights)
 
 
-def _derivatives(labels: Labels, weights: Floats) -> tuple[Floats, Floats]:
-    chance = _sigmoid(labels.differences @ weights)
-    gradient = labels.differences.T @ (labels.compared * chance - labels.preferred) + weights
-    curvature = labels.compared * chance * (1.0 - chance)
-    hessian = labels.differences.T @ (curvature[:, None] * labels.differences)
-    return gradient, hessian + np.eye(weights.size)
-
-
 def reward_from_weights(world: World, weights: Floats) -> Floats:
-    """Turn logit weights into a learned reward on [0, R].
+    """Turn logit weights into a learned reward r̂ on [0, R], shape (P, A).
 
     Preferences cannot identify a prompt's offset; it is set to its true value. Where coverage is
     measured on features the part learned is shrunk into the range, which keeps it linear;
     otherwise what lies outside the range is cut off.
-
-    Returns
-    -------
-    ndarray
-        r̂, shape (P, A).
     """
     R = world.spec.reward_range
     learned = world.features @ weights * (R / world.spec.logit_scale)
@@ -144,24 +115,11 @@ def _shrunk(world: World, learned: Floats) -> Floats:
 def finished_reward(
     world: World, training: Floats, error: float, random: np.random.Generator
 ) -> Floats:
-    """Build a reward model of a given mean squared error, as bought or inherited.
+    """Build a reward model r̂ in [0, R], shape (P, A), of a given mean squared error.
 
-    Parameters
-    ----------
-    world
-        The world.
-    training
-        Policy that it was trained on, shape (P, A).
-    error
-        Mean squared error wanted on that policy, reward units squared.
-    random
-        Source of randomness: the direction of the error.
-
-    Returns
-    -------
-    ndarray
-        r̂ in [0, R], shape (P, A). Keeping it in the range can make its error smaller, never
-        larger than wanted with ``coverage_kind`` density; what holds exactly is computed later.
+    The error, reward units squared, is that on the policy ``training``, shape (P, A). Keeping r̂ in
+    the range can make it smaller, never larger than wanted with ``coverage_kind`` density; what
+    holds exactly is computed later.
     """
     direction = world.features @ random.standard_normal(world.features.shape[-1])
     size = np.sqrt(np.einsum("x,xy,xy->", world.prompt_law, training, direction**2))

@@ -165,33 +165,32 @@ def try_world(
 ) -> WorldRecord:
     """Try every allocation in one world.
 
-    Parameters
-    ----------
-    protocol
-        What is the same in every world.
-    entries
-        The allocations. Each sees the same world and the same streams of randomness, so that
-        equal allocations have equal outcomes.
-    seed
-        This world's own seed.
+    Each sees the same world and the same streams of randomness, so that equal allocations have
+    equal outcomes.
     """
     own, pilot, existing, bought, rollouts = seed.spawn(5)
     world = build_world(protocol.spec, np.random.default_rng(own))
     policies = label_policies(world, np.random.default_rng(pilot))
     outcomes, inequalities = [], None
     for entry in entries:
-        lesson = train_reward(
-            protocol,
-            world,
-            policies,
-            entry.allocation.labels,
-            (np.random.default_rng(existing), np.random.default_rng(bought)),
-        )
+        allocation, τ = entry.allocation, entry.allocation.clip_threshold
+        sources = np.random.default_rng(existing), np.random.default_rng(bought)
+        lesson = train_reward(protocol, world, policies, allocation.labels, sources)
         path = checkpoints.train_path(world, lesson.reward)
         if inequalities is None:
             inequalities = checkpoints.check_inequalities(world, lesson.training, path)
-        generator = np.random.default_rng(rollouts)
-        outcomes.append(_try_allocation(protocol, world, lesson, path, entry, random=generator))
+        truth = checkpoints.exact_truth(world, lesson.reward, lesson.training, path, τ)
+        estimates = draw_estimates(
+            world,
+            path,
+            checkpoints.estimated_objective(world, lesson.reward, path, τ),
+            allocation,
+            replicates=protocol.replicates,
+            random=np.random.default_rng(rollouts),
+        )
+        judged = judge(protocol.policy, estimates, allocation.prompts, world.spec)
+        claim = entry.claimed or claim_in_world(protocol, allocation, truth, judged)
+        outcomes.append(summarise(protocol, truth, estimates, judged, claim))
     if inequalities is None:
         message = "a study needs at least one allocation"
         raise ValueError(message)
@@ -226,20 +225,10 @@ def train_reward(
     labels: int,
     random: tuple[np.random.Generator, np.random.Generator],
 ) -> Lesson:
-    """Buy labels and fit the reward model, or take the one that there is.
+    """Buy m labels and fit the reward model, or take the one that there is.
 
-    Parameters
-    ----------
-    protocol
-        Existing labels and where new ones are bought.
-    world
-        The world.
-    policies
-        See :func:`label_policies`.
-    labels
-        m, new labels.
-    random
-        Sources of randomness of the existing and of the new labels.
+    The policies are those of :func:`label_policies`; existing and new labels each have a source of
+    randomness.
     """
     behaviour = policies[world.spec.behaviour]
     if world.spec.verifiable:
@@ -256,9 +245,6 @@ def train_reward(
     return Lesson(reward_fit.reward_from_weights(world, weights), training)
 
 
-# --- estimates -----------------------------------------------------------------------------------
-
-
 def draw_estimates(
     world: World,
     path: Path,
@@ -268,31 +254,12 @@ def draw_estimates(
     replicates: int,
     random: np.random.Generator,
 ) -> Floats:
-    """Draw Ĵ of every checkpoint, replicate by replicate.
+    """Draw Ĵ of every checkpoint, replicate by replicate: shape (T, M).
 
-    The n prompts of a replicate are shared by all checkpoints; each answers them with K rollouts
-    of its own. Sums need only counts, so prompts and responses are multinomial draws: exactly the
-    law of n·K single rollouts, at a price that does not grow with n and K.
-
-    Parameters
-    ----------
-    world
-        For its prompt law.
-    path
-        Checkpoints that answer.
-    summand
-        ``r̂ − βℓ^τ``, shape (M, P, A).
-    allocation
-        For n and K.
-    replicates
-        T.
-    random
-        Source of randomness.
-
-    Returns
-    -------
-    ndarray
-        Shape (T, M).
+    The n prompts of a replicate are shared by all checkpoints; each answers them with K rollouts of
+    its own. Sums of the summand ``r̂ − βℓ^τ``, shape (M, P, A), need only counts, so prompts and
+    responses are multinomial draws: exactly the law of n·K single rollouts, at a price that does
+    not grow with n and K.
     """
     n, K = allocation.prompts, allocation.rollouts_per_prompt
     answered = K * random.multinomial(n, world.prompt_law, size=replicates)
@@ -309,17 +276,8 @@ def draw_estimates(
 def judge(kind: PolicyKind, estimates: Floats, prompts: int, spec: WorldSpec) -> Judged:
     """Say which checkpoints the bound speaks of in each replicate.
 
-    Parameters
-    ----------
-    kind
-        ``fixed``: the one named beforehand. ``finite_class``: the shipped one, of M.
-        ``pac_bayes``: all, by ``Q ∝ e^{λĴ}`` with ``λ = √n/R`` against a uniform prior.
-    estimates
-        Ĵ, shape (T, M).
-    prompts
-        n.
-    spec
-        For the named checkpoint and R.
+    ``fixed``: the one named beforehand. ``finite_class``: the shipped one, of M. ``pac_bayes``:
+    all, by ``Q ∝ e^{λĴ}`` with ``λ = √n/R`` against a uniform prior. Estimates Ĵ have shape (T, M).
     """
     replicates, M = estimates.shape
     if kind == "pac_bayes":
@@ -344,16 +302,7 @@ def claim_in_world(
 ) -> Claim:
     """Evaluate the bound with the world's own constants, in each replicate.
 
-    Parameters
-    ----------
-    protocol
-        Concentration, δ and R.
-    allocation
-        n, K and τ.
-    truth
-        Exact C, L, log-ratio law and variances of each checkpoint.
-    judged
-        The checkpoints spoken of; constants are averaged by their weights.
+    They are averaged by the weights of the checkpoints that it speaks of.
     """
     beta, R = protocol.spec.kl_coefficient, protocol.spec.reward_range
     constants = bound.Constants(
@@ -379,27 +328,6 @@ def claim_in_world(
         np.asarray(bound.reward_shift(constants, 0.0)),
         beta * (judged.weights @ truth.excess),
     )
-
-
-def _try_allocation(
-    protocol: Protocol,
-    world: World,
-    lesson: Lesson,
-    path: Path,
-    entry: Entry,
-    *,
-    random: np.random.Generator,
-) -> Outcome:
-    allocation = entry.allocation
-    threshold = allocation.clip_threshold
-    truth = checkpoints.exact_truth(world, lesson.reward, lesson.training, path, threshold)
-    summand = checkpoints.estimated_objective(world, lesson.reward, path, threshold)
-    estimates = draw_estimates(
-        world, path, summand, allocation, replicates=protocol.replicates, random=random
-    )
-    judged = judge(protocol.policy, estimates, allocation.prompts, world.spec)
-    claim = entry.claimed or claim_in_world(protocol, allocation, truth, judged)
-    return summarise(protocol, truth, estimates, judged, claim)
 
 
 def summarise(

@@ -100,17 +100,9 @@ class World:
 
 
 def path_strengths(checkpoints: int) -> tuple[tuple[float, ...], int]:
-    """Strengths of a path from the reference to beyond the KL-optimal policy.
+    """Strengths of a path from the reference to beyond the KL-optimal policy, at least 1 of them.
 
-    Parameters
-    ----------
-    checkpoints
-        Candidates on the path, at least 1.
-
-    Returns
-    -------
-    tuple
-        Ascending strengths, always with 1 (KL-optimal) among them, and the index of that one.
+    Ascending, always with 1 (KL-optimal) among them; also returns the index of that one.
     """
     if checkpoints == 1:
         return (1.0,), 0
@@ -132,20 +124,7 @@ def log_normalise(logits: Floats) -> Floats:
 
 
 def build_world(spec: WorldSpec, random: np.random.Generator) -> World:
-    """Draw a world of a family.
-
-    Parameters
-    ----------
-    spec
-        The family.
-    random
-        Source of randomness.
-
-    Returns
-    -------
-    World
-        With r* in [0, R] and, without misspecification, ``r* = offset + φ·w`` exactly.
-    """
+    """Draw a world of a family: r* in [0, R]; without misspecification ``r* = offset + φ·w``."""
     shape = (spec.prompts, spec.responses)
     prompt_law = random.dirichlet(np.full(spec.prompts, 4.0))
     raw = random.uniform(-1.0, 1.0, (*shape, spec.features))
@@ -155,7 +134,11 @@ def build_world(spec: WorldSpec, random: np.random.Generator) -> World:
     levels = random.uniform(0.4, 0.6, spec.prompts)
     rarity = random.standard_normal(shape)
     if spec.balanced:
-        return _balanced_world(spec, prompt_law, raw)
+        # Half of every prompt's responses earn R, all equally likely.
+        row = np.arange(spec.responses) < spec.responses / 2
+        uniform = np.full(shape, -np.log(spec.responses))
+        reward = np.tile(spec.reward_range * row, (spec.prompts, 1))
+        return _complete(spec, prompt_law, uniform, reward, raw)
     misfit = 0.0 if spec.coverage_kind == "features" else spec.misspecification
     score = linear + misfit * linear.std() * beyond
     score = score - score.mean(axis=1, keepdims=True)
@@ -166,14 +149,6 @@ def build_world(spec: WorldSpec, random: np.random.Generator) -> World:
     unlikely = score / score.std() + 0.5 * rarity
     log_reference = _reference_for(spec, prompt_law, reward, unlikely)
     return _complete(spec, prompt_law, log_reference, reward, raw)
-
-
-def _balanced_world(spec: WorldSpec, prompt_law: Floats, raw: Floats) -> World:
-    """Half of every prompt's responses earn R, all equally likely."""
-    row = np.arange(spec.responses) < spec.responses / 2
-    reward = np.tile(spec.reward_range * row, (spec.prompts, 1))
-    uniform = np.full(reward.shape, -np.log(spec.responses))
-    return _complete(spec, prompt_law, uniform, reward, raw)
 
 
 def _complete(

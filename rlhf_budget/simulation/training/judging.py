@@ -35,15 +35,8 @@ class Judged:
 
 
 def judge(quality: Floats) -> Judged:
-    """Choose learning rates and the best allocation, and judge them.
+    """Choose learning rates and the best allocation by J*, shape (W, E, H, T), T >= 2; judge them.
 
-    Parameters
-    ----------
-    quality
-        J*, shape (W, E, H, T) with T at least 2.
-
-    Notes
-    -----
     Choices are made for the family, by the mean over its worlds: with a handful of replicates a
     choice in each world would mostly be a choice of noise.
     """

@@ -49,18 +49,8 @@ def draw_comparisons(
 ) -> Comparisons:
     """Draw preference labels on two responses of one policy to one prompt.
 
-    Parameters
-    ----------
-    world
-        Whose annotators prefer by ``σ(logit_scale·(r*₁ − r*₂)/R)``.
-    prompts
-        Prompts to choose from, with replacement.
-    log_probability
-        ``ln π`` of the policy that wrote both responses, shape (N, A).
-    size
-        Replicates T and labels M.
-    random
-        Source of randomness.
+    Annotators prefer by ``σ(logit_scale·(r*₁ − r*₂)/R)``; prompts are chosen with replacement. The
+    policy's ``ln π`` has shape (N, A); ``size`` is replicates T and labels M.
     """
     from scipy.special import expit  # noqa: PLC0415 - start-up time
 
@@ -77,22 +67,9 @@ def draw_comparisons(
 def fit_reward_models(labels: Comparisons, existing: int, bought: Sequence[int]) -> Floats:
     """Fit a reward model to each number of labels, by penalised maximum likelihood.
 
-    Minimises ``Σ ln(1 + e^{−Δ}) + ½|w|²`` with logits ``Δ = w·(φ₁ − φ₂)`` by Newton steps from 0;
-    the labels bought are the first ones after the existing ones, so more of them hold the fewer.
-
-    Parameters
-    ----------
-    labels
-        The existing ones first.
-    existing
-        How many exist.
-    bought
-        Numbers of new labels, C of them.
-
-    Returns
-    -------
-    ndarray
-        Logit weights, shape (T, C, d).
+    Minimises ``Σ ln(1 + e^{−Δ}) + ½|w|²`` with logits ``Δ = w·(φ₁ − φ₂)`` by Newton steps from 0.
+    The existing labels come first, and the labels bought are the first ones after them, so that
+    more of them hold the fewer. Returns the logit weights, shape (T, C, d).
     """
     from scipy.special import expit  # noqa: PLC0415 - start-up time
 
@@ -124,23 +101,10 @@ def evaluation_loss(weights: Floats, labels: Comparisons) -> Floats:
 def finished_reward(
     world: TrainingWorld, prompts: Prompts, error: float, random: np.random.Generator
 ) -> Floats:
-    """Give a finished reward model: r* with an error linear in the features.
+    """Give a finished reward model r̂, shape (N, A): r* with an error linear in the features.
 
-    Parameters
-    ----------
-    world
-        Whose features have unit variance under the reference policy.
-    prompts
-        Where it is wanted, shape (N,).
-    error
-        Mean squared error under the reference policy, reward units squared.
-    random
-        Source of the error's direction.
-
-    Returns
-    -------
-    ndarray
-        r̂, shape (N, A).
+    The features have unit variance under the reference policy, on which the mean squared ``error``
+    is in reward units squared; its direction is random.
     """
     direction = random.standard_normal(world.spec.features)
     direction *= np.sqrt(error) / np.linalg.norm(direction)

@@ -81,20 +81,13 @@ def train(
 
     Parameters
     ----------
-    prompts
-        The pool, N prompts.
+    prompts, given
+        The pool, N prompts, and what is added to the learned reward, or is the reward, (N, A).
     order
         Which prompts come when, shape (T, visits); a run makes the first visits of its replicate.
     rollouts_per_prompt
-        K of a visit. With 1, the baseline is the mean over the other prompts of the step.
-    runs
-        All with this K.
-    recipe
-        How they are trained.
-    given
-        What is added to the learned reward, or is the reward, shape (N, A).
-    random
-        Source of the rollouts.
+        K of a visit in all ``runs``. With 1, the baseline is the mean over the step's other
+        prompts.
 
     Returns
     -------

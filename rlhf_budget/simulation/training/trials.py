@@ -5,7 +5,7 @@ Shapes: T replicates, H learning rates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -88,15 +88,7 @@ class TrainingRecord:
 
 
 def try_training(protocol: TrainingProtocol, seed: np.random.SeedSequence) -> TrainingRecord:
-    """Draw a world, plan in it and train every allocation.
-
-    Parameters
-    ----------
-    protocol
-        What is the same in every world.
-    seed
-        Of this world alone.
-    """
+    """Draw a world, plan in it and train every allocation."""
     laws, piloting, training = seed.spawn(3)
     random = np.random.default_rng(laws)
     world = draw_world(protocol.spec, random)
@@ -107,10 +99,21 @@ def try_training(protocol: TrainingProtocol, seed: np.random.SeedSequence) -> Tr
         world, pool, given, protocol.pilot, protocol.recipe, np.random.default_rng(piloting)
     )
     scenario = _planned_with(protocol.scenario, pilot.constants)
-    entries, left_out = _entries(scenario, protocol)
-    cells = tuple(_clipped(scenario, cell) for cell in protocol.cells)
-    plan = entries[0][1]
-    clips = _clip_variants(plan)
+    plan = optimise(scenario).allocation
+    rivals, left_out = find_rivals(scenario, plan)
+    entries = (
+        ("plan", plan),
+        *((name, optimise(scenario.with_values(keys)).allocation) for name, keys in protocol.rules),
+        *((rival.name, rival.allocation) for rival in rivals),
+    )
+    bound = bound_of(scenario)
+    cells = tuple(
+        Allocation(n, K, m, bound.sampling_and_clipping(n, K)[2]) for n, K, m in protocol.cells
+    )
+    τ, clips = plan.clip_threshold, list[Allocation]()
+    if τ is not None:
+        thresholds = (None, *(factor * τ for factor in CLIP_FACTORS.values()))
+        clips = [replace(plan, clip_threshold=threshold) for threshold in thresholds]
     allocations = [*(allocation for _, allocation in entries), *cells, *clips]
     quality = train_allocations(
         protocol, Stage(world, pool, fresh, given, pilot.log_probability), allocations, training
@@ -156,32 +159,6 @@ def _given_reward(world: TrainingWorld, pool: Prompts, random: np.random.Generat
     return np.broadcast_to(pool.level, pool.reward.shape)
 
 
-def _entries(
-    scenario: Scenario, protocol: TrainingProtocol
-) -> tuple[tuple[tuple[str, Allocation], ...], tuple[str, ...]]:
-    plan = optimise(scenario).allocation
-    others = [
-        (name, optimise(scenario.with_values(keys)).allocation) for name, keys in protocol.rules
-    ]
-    rivals, left_out = find_rivals(scenario, plan)
-    named = [("plan", plan), *others, *((rival.name, rival.allocation) for rival in rivals)]
-    return tuple(named), left_out
-
-
-def _clipped(scenario: Scenario, cell: Decisions) -> Allocation:
-    n, K, m = cell
-    return Allocation(n, K, m, bound_of(scenario).sampling_and_clipping(n, K)[2])
-
-
-def _clip_variants(plan: Allocation) -> list[Allocation]:
-    τ = plan.clip_threshold
-    if τ is None:
-        return []
-    n, K, m = plan.prompts, plan.rollouts_per_prompt, plan.labels
-    thresholds = (None, *(factor * τ for factor in CLIP_FACTORS.values()))
-    return [Allocation(n, K, m, threshold) for threshold in thresholds]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Stage:
     """A world and what all allocations find in it."""
@@ -206,22 +183,8 @@ def train_allocations(
 ) -> Floats:
     """Buy labels, fit reward models, train policies and judge them.
 
-    Parameters
-    ----------
-    protocol
-        What is the same in every world.
-    stage
-        Where.
-    allocations
-        Any number. They share prompts, labels and random numbers as far as each has them: the
-        fewer are the first of the more.
-    seed
-        Of labels, order and rollouts.
-
-    Returns
-    -------
-    ndarray
-        J* by allocation, learning rate and replicate, reward units.
+    Allocations share prompts, labels and random numbers as far as each has them: the fewer are the
+    first of the more. Returns J* by allocation, learning rate and replicate, reward units.
     """
     labelling, training = (np.random.default_rng(child) for child in seed.spawn(2))
     weights = _reward_weights(protocol, stage, {a.labels for a in allocations}, labelling)

@@ -122,21 +122,9 @@ def log_policy(prompts: Prompts, weights: Floats) -> Floats:
 
 
 def true_objective(world: TrainingWorld, prompts: Prompts, weights: Floats) -> Floats:
-    """``J* = E[r* − βℓ]``, summed exactly over responses, of each policy.
+    """``J* = E[r* − βℓ]``, summed exactly over responses, of each policy, in reward units.
 
-    Parameters
-    ----------
-    world
-        For β.
-    prompts
-        Fresh ones, shape (N,): the same for all policies.
-    weights
-        θ, shape (..., d).
-
-    Returns
-    -------
-    ndarray
-        Shape (...), reward units.
+    The fresh prompts are the same for all policies θ, shape (..., d); the result has shape (...).
     """
     flat = weights.reshape(-1, weights.shape[-1])
     found = np.empty(flat.shape[0])
@@ -151,22 +139,7 @@ def true_objective(world: TrainingWorld, prompts: Prompts, weights: Floats) -> F
 def draw_responses(
     log_probability: Floats, prompts: Integers, random: np.random.Generator
 ) -> Integers:
-    """Draw one response to each of some prompts.
-
-    Parameters
-    ----------
-    log_probability
-        ``ln π``, shape (N, A).
-    prompts
-        Indices of any shape.
-    random
-        Source of randomness.
-
-    Returns
-    -------
-    ndarray
-        Indices of responses, shape of ``prompts``.
-    """
+    """Draw one response to each prompt by ``ln π``, shape (N, A): indices shaped as ``prompts``."""
     cumulative = np.exp(log_probability).cumsum(axis=1)
     places = random.random(prompts.shape)[..., None] * cumulative[:, -1:][prompts]
     return np.asarray((places > cumulative[prompts]).sum(axis=-1))
