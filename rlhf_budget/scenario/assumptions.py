@@ -68,15 +68,10 @@ LEAST_COVERAGE: Final = 1.0
 
 
 def coverage_range(kl: float) -> tuple[float, float]:
-    """Return the range that ``reward_model.coverage: unknown`` stands for.
+    """Return the range that ``reward_model.coverage: unknown`` stands for, at a KL in nats.
 
     Labels on the reference policy allow no less than ``e^(KL/2)``, by Jensen's inequality
     (docs/theory.md, section 3); labels on the current policy give 1.
-
-    Parameters
-    ----------
-    kl
-        KL divergence of the policy from the reference, in nats per sequence.
 
     Raises
     ------

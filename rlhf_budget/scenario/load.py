@@ -64,23 +64,13 @@ def load_scenarios(
 ) -> dict[str | None, Scenario]:
     """Load a file and all of its named ``scenarios``, reading it once.
 
-    Parameters
-    ----------
-    source, set_values, budget_required
-        As for ``load_scenario``; the settings apply to every scenario.
+    Parameters and exceptions are those of ``load_scenario``; the settings apply to every scenario.
 
     Returns
     -------
     dict
         Name of the scenario -> scenario, in the order of the file; the file itself, without any of
         them, first, under None.
-
-    Raises
-    ------
-    ScenarioError
-        With everything that is wrong with any of them.
-    FileAccessError
-        When a file cannot be read.
     """
     written = read_written(source)
     named = written.values.get("scenarios")

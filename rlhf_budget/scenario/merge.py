@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 from rlhf_budget.scenario.families import FAMILIES
 from rlhf_budget.scenario.keys import FREE_MAPPINGS, KEYS, POLICIES
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
 
 Mapping_ = dict[str, Any]
 
@@ -32,23 +36,10 @@ other from what it is applied to."""
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """Apply a JSON Merge Patch.
+    """Apply a JSON Merge Patch (RFC 7396, section 2) to any JSON-like value, which is not changed.
 
-    Parameters
-    ----------
-    target
-        Any JSON-like value; it is not changed.
-    patch
-        Mappings are merged key by key, None deletes a key, everything else replaces the target.
-
-    Returns
-    -------
-    object
-        The patched value; it may share parts with both arguments.
-
-    References
-    ----------
-    RFC 7396, section 2.
+    Mappings are merged key by key, None deletes a key, everything else replaces the target; the
+    result may share parts with both arguments.
     """
     if not isinstance(patch, dict):
         return patch
@@ -62,21 +53,10 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def merge_scenario(target: Mapping_, patch: Mapping_) -> Mapping_:
-    """Apply a patch to a scenario: displaced keys go first, then RFC 7396.
+    """Apply a patch to a scenario as written so far: displaced keys go first, then RFC 7396.
 
-    The named ``scenarios`` are patches themselves, so their nulls are kept.
-
-    Parameters
-    ----------
-    target
-        Scenario as written so far; it is not changed.
-    patch
-        Keys to change, in the same form.
-
-    Returns
-    -------
-    dict
-        The changed scenario.
+    The named ``scenarios`` are patches themselves, so their nulls are kept. Neither argument is
+    changed.
     """
     result: Mapping_ = merge_patch(displace(target, patch), {**patch, "scenarios": None})
     scenarios = _merge_named(target.get("scenarios"), patch.get("scenarios"), patch)
@@ -117,12 +97,23 @@ def displace(target: Mapping_, patch: Mapping_) -> Mapping_:
     """
     result = dict(target)
     for path, one, other in _EITHER_OR:
-        _keep_newer(result, patch, path, one, other)
-    _drop(result, patch, "costs.prompt", "tokens", frozenset({"prefill"}))
-    _drop_of_former(
-        result, patch, "log_ratio", "family", {name: law.fields for name, law in FAMILIES.items()}
+        new = {name for name, value in _written(patch, path).items() if value is not None}
+        if new & one and not new & other:
+            _remove(result, path, other)
+        elif new & other and not new & one:
+            _remove(result, path, one)
+    if _written(patch, "costs.prompt").get("tokens") is not None:
+        _remove(result, "costs.prompt", {"prefill"})
+    laws: Mapping_ = {name: law.fields for name, law in FAMILIES.items()}
+    choices: tuple[tuple[str, str, Mapping_], ...] = (
+        ("log_ratio", "family", laws),
+        ("bound", "policy", {**POLICIES}),
     )
-    _drop_of_former(result, patch, "bound", "policy", POLICIES)
+    for path, choice, fields in choices:
+        changes = _written(patch, path)
+        chosen = changes.get(choice) or KEYS[f"{path}.{choice}"].default
+        if choice in changes and isinstance(chosen, str) and chosen in fields:
+            _remove(result, path, {*chain(*fields.values())} - {*fields[chosen]})
     return result
 
 
@@ -133,37 +124,7 @@ def _written(tree: Mapping_, path: str) -> Mapping_:
     return node if isinstance(node, dict) else {}
 
 
-def _keep_newer(
-    result: Mapping_, patch: Mapping_, path: str, one: frozenset[str], other: frozenset[str]
-) -> None:
-    new = {name for name, value in _written(patch, path).items() if value is not None}
-    if new & one and not new & other:
-        _remove(result, path, other)
-    elif new & other and not new & one:
-        _remove(result, path, one)
-
-
-def _drop(
-    result: Mapping_, patch: Mapping_, path: str, name: str, obsolete: frozenset[str]
-) -> None:
-    if _written(patch, path).get(name) is not None:
-        _remove(result, path, obsolete)
-
-
-def _drop_of_former(
-    result: Mapping_, patch: Mapping_, path: str, choice: str, fields: dict[str, Any]
-) -> None:
-    changes = _written(patch, path)
-    if choice not in changes:
-        return
-    chosen = changes[choice] or KEYS[f"{path}.{choice}"].default
-    if not isinstance(chosen, str) or chosen not in fields:
-        return
-    of_any = {name for names in fields.values() for name in names}
-    _remove(result, path, frozenset(of_any - set(fields[chosen])))
-
-
-def _remove(result: Mapping_, path: str, names: frozenset[str]) -> None:
+def _remove(result: Mapping_, path: str, names: AbstractSet[str]) -> None:
     """Remove names from the mapping at path, copying the mappings on the way there."""
     node = result
     for step in path.split("."):

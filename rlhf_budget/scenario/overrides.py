@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.errors import Problem, ScenarioError
 from rlhf_budget.scenario.merge import merge_scenario, patch_for, path_of
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rlhf_budget.scenario.yaml_source import Path
-
-
-_ERROR: Final = ("reward_model", "error")
-_ERROR_PARTS: Final = ("floor", "scale", "exponent")
 
 
 def select_scenario(written: Written, name: str) -> Written:
@@ -55,21 +51,17 @@ def apply_settings(written: Written, settings: Sequence[str]) -> Written:
     for setting in settings:
         key, equals, text = setting.partition("=")
         option = f"--set {setting}"
-        if equals and key.strip():
-            written = _apply(written, key.strip(), text, option)
-        else:
+        key = key.strip()
+        if not (equals and key):
             problem = Problem("", f"'{setting}'", "KEY=VALUE, such as costs.label=0.2", "--set")
             written = _with_problems(written, problem)
+            continue
+        try:
+            written = _set(written, key, read_yaml(text, option), option)
+        except ScenarioError as error:
+            problems = (replace(problem, key=key, line=None) for problem in error.problems)
+            written = _with_problems(written, *problems)
     return written
-
-
-def _apply(written: Written, key: str, text: str, option: str) -> Written:
-    try:
-        document = read_yaml(text, option)
-    except ScenarioError as error:
-        problems = (replace(problem, key=key, line=None) for problem in error.problems)
-        return _with_problems(written, *problems)
-    return _set(written, key, document, option)
 
 
 def with_values(written: Written, values: Mapping[str, Any]) -> Written:
@@ -122,15 +114,10 @@ def with_written(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str
     """
     for key, value in changes.items():
         path = path_of(key)
-        if path[:2] == _ERROR and len(path) > len(_ERROR):
-            values = _expand_unknown_error(values)
+        if path[:2] == ("reward_model", "error") and len(path) > 2:
+            model = values.get("reward_model")
+            if isinstance(model, dict) and model.get("error") == UNKNOWN:
+                parts = dict.fromkeys(("floor", "scale", "exponent"), UNKNOWN)
+                values = merge_scenario(values, {"reward_model": {"error": parts}})
         values = merge_scenario(values, patch_for(path, value))
     return values
-
-
-def _expand_unknown_error(values: dict[str, Any]) -> dict[str, Any]:
-    reward_model = values.get("reward_model")
-    if not isinstance(reward_model, dict) or reward_model.get("error") != UNKNOWN:
-        return values
-    parts = dict.fromkeys(_ERROR_PARTS, UNKNOWN)
-    return merge_scenario(values, {"reward_model": {"error": parts}})

@@ -51,7 +51,11 @@ def json_form(value: Any) -> Any:
         form = {}
         kind: Any = type(value)
         for key, path, how in json_keys(kind):
-            inner = _at(value, path)
+            inner: Any = value
+            for name in path:
+                inner = None if inner is None else getattr(inner, name)
+            # A method without arguments, such as a scenario's ``inputs``, is a value too.
+            inner = inner() if callable(inner) else inner
             if how != LEFT_OUT_IF_NONE["json"] or inner is not None:
                 form[key] = json_form(dict(inner) if how == AS_MAPPING["json"] else inner)
         return form
@@ -76,10 +80,3 @@ def json_keys(kind: Any) -> tuple[tuple[str, tuple[str, ...], str | None], ...]:
             steps = tuple(path.split("."))
             entries.append((key or steps[-1], steps, how.get(path)))
     return tuple(entries)
-
-
-def _at(value: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        value = None if value is None else getattr(value, name)
-    # A method without arguments, such as a scenario's ``inputs``, is a value too.
-    return value() if callable(value) else value

@@ -7,14 +7,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from rlhf_budget.errors import ScenarioError
-from rlhf_budget.scenario import sections
 from rlhf_budget.scenario.free_mappings import read_checks, read_scenarios, read_sources
 from rlhf_budget.scenario.keys import KEYS
 from rlhf_budget.scenario.overrides import with_written
 from rlhf_budget.scenario.reading import UNKNOWN, Reader
 from rlhf_budget.scenario.samples import read_samples
 from rlhf_budget.scenario.schedule import group_sizes
+from rlhf_budget.scenario.sections.bound import read_bound
 from rlhf_budget.scenario.sections.common import is_mapping
+from rlhf_budget.scenario.sections.costs import read_costs
+from rlhf_budget.scenario.sections.limits import (
+    read_current,
+    read_groups,
+    read_limits,
+    read_progress,
+)
+from rlhf_budget.scenario.sections.log_ratio import mean_absolute, read_log_ratio
+from rlhf_budget.scenario.sections.objective import read_objective
+from rlhf_budget.scenario.sections.reward_model import CURVE, VERIFIABLE, read_reward_model
 from rlhf_budget.scenario.values import dataclass
 from rlhf_budget.scenario.written import DEFAULT_NAME
 
@@ -75,25 +85,25 @@ def _problems_at_end(written: Written, constant: str, end: str, value: float) ->
 
 def _resolve_middle(written: Written) -> Resolution:
     reader = Reader(written.values, written.places)
-    objective = sections.read_objective(reader)
+    objective = read_objective(reader)
     log_ratio = _read_log_ratio(reader, objective, written.files)
     reward_range = objective.get("reward_range")
-    costs, derived = sections.read_costs(reader)
+    costs, derived = read_costs(reader)
     values = {
         "name": reader.text("name") or DEFAULT_NAME,
         "currency": reader.text("currency"),
         "budget": reader.number("budget"),
         "objective": objective,
-        "bound": sections.read_bound(reader, reward_range),
+        "bound": read_bound(reader, reward_range),
         "costs": costs,
-        "reward_model": sections.read_reward_model(
+        "reward_model": read_reward_model(
             reader, reward_range, _known_kl(reader, objective, log_ratio)
         ),
         "log_ratio": log_ratio,
-        "groups": sections.read_groups(reader),
-        "limits": sections.read_limits(reader),
-        "current": sections.read_current(reader),
-        "progress": sections.read_progress(reader),
+        "groups": read_groups(reader),
+        "limits": read_limits(reader),
+        "current": read_current(reader),
+        "progress": read_progress(reader),
         "sources": read_sources(reader),
         "checks": read_checks(reader),
         "scenarios": read_scenarios(reader),
@@ -112,9 +122,9 @@ def _read_log_ratio(
             allowed = "a mapping such as {family: gaussian, kl: 12}; it may be left out at "
             reader.problem("log_ratio", "nothing", f"{allowed}objective.kl_coefficient 0")
         return None
-    log_ratio = sections.read_log_ratio(reader, _samples(reader, files))
+    log_ratio = read_log_ratio(reader, _samples(reader, files))
     if reader.sound("log_ratio") and log_ratio["family"] != "empirical":
-        mean = sections.mean_absolute(log_ratio)
+        mean = mean_absolute(log_ratio)
         if not 0 < mean < math.inf:
             found = f"a tail with a mean of {mean:g} nats"
             reader.problem("log_ratio", found, "a tail with a finite mean above 0")
@@ -148,7 +158,7 @@ def _known_kl(
         return math.inf
     if log_ratio is None or objective["kl_coefficient"] == 0:
         return None
-    return sections.mean_absolute(log_ratio)
+    return mean_absolute(log_ratio)
 
 
 def _check_labels(reader: Reader, limits: dict[str, Any]) -> None:
@@ -206,10 +216,10 @@ _WITHOUT_LABELS: Final = {
 
 def _reward_model_kind(reader: Reader) -> str | None:
     """Return what kind of reward model is written, also where some of its constants are wrong."""
-    if reader.get("reward_model") == sections.VERIFIABLE:
+    if reader.get("reward_model") == VERIFIABLE:
         return "verifiable"
     if not reader.has("reward_model.error"):
         return None
     error = reader.get("reward_model.error")
-    curve = error == UNKNOWN or is_mapping(reader, "reward_model.error", set(sections.CURVE))
+    curve = error == UNKNOWN or is_mapping(reader, "reward_model.error", set(CURVE))
     return "learning" if curve else "finished"

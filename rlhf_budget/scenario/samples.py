@@ -53,17 +53,8 @@ def read_samples(file: str) -> tuple[float, ...]:
     """Read log-ratios from a .npy file, a .csv file, or a file with one number a line.
 
     A .csv file has one column, with or without a header, or one column called ``log_ratio``. In
-    text files, blank lines and lines that begin with # are skipped.
-
-    Parameters
-    ----------
-    file
-        Path, absolute or relative to the working directory.
-
-    Returns
-    -------
-    tuple of float
-        At least one number, in the order of the file.
+    text files, blank lines and lines that begin with # are skipped. A path may be relative to the
+    working directory; there is at least one number, in the order of the file.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from rlhf_budget.scenario.free_mappings import RESULT_KEYS
 from rlhf_budget.scenario.key import REQUIRED, Key
 from rlhf_budget.scenario.keys import CHILDREN, KEYS, RANGE_ENDS
 from rlhf_budget.scenario.reading import UNKNOWN
-from rlhf_budget.scenario.sections import VERIFIABLE
+from rlhf_budget.scenario.sections.reward_model import VERIFIABLE
 from rlhf_budget.scenario.written import ONLY_AT_THE_TOP
 
 Schema = dict[str, Any]
@@ -22,14 +22,10 @@ _TYPES: Final = {"number": "number", "whole": "integer", "text": "string", "trut
 def scenario_schema() -> Schema:
     """Return the JSON Schema (draft 2020-12) of a scenario file.
 
-    It describes what may be *written*: ranges, ``unknown``, prices in tokens, ``extends`` and named
-    scenarios. Nulls are allowed, because they delete a key in a file that extends another. Rules
-    between keys are checked when a scenario is loaded.
-
-    Returns
-    -------
-    dict
-        The schema, every key with its description and unit.
+    It describes what may be *written*, every key with its description and unit: ranges,
+    ``unknown``, prices in tokens, ``extends`` and named scenarios. Nulls are allowed, because they
+    delete a key in a file that extends another. Rules between keys are checked when a scenario is
+    loaded.
     """
     changes = _mapping("", [name for name in CHILDREN[""] if name not in ONLY_AT_THE_TOP])
     properties = changes["properties"] | {
@@ -72,11 +68,16 @@ def _forms(path: str, key: Key) -> list[Schema]:
     if key.kind == "word":
         forms.append({"enum": list(key.words)})
     elif key.kind in ("numbers", "wholes"):
-        forms.append(_list(key))
+        whole = key.kind == "wholes"
+        items = {"type": "integer" if whole else "number", **_limits(key)}
+        forms.append({"type": "array", "items": items, "minItems": 1, "uniqueItems": whole})
     else:
         forms.append({"type": _TYPES[key.kind], **_limits(key)})
     if key.uncertain:
-        forms.append(_range(key))
+        end = {"type": _TYPES[key.kind], **_limits(key)}
+        ends = dict.fromkeys(RANGE_ENDS, end)
+        range_ = {"type": "object", "description": "A 95 % range.", "properties": ends}
+        forms.append({**range_, "additionalProperties": False})
     if key.unknown:
         forms.append({"const": UNKNOWN})
     if names:
@@ -108,22 +109,6 @@ def _limits(key: Key) -> Schema:
     return {"minLength": 1} if key.kind == "text" else limits
 
 
-def _list(key: Key) -> Schema:
-    whole = key.kind == "wholes"
-    items = {"type": "integer" if whole else "number", **_limits(key)}
-    return {"type": "array", "items": items, "minItems": 1, "uniqueItems": whole}
-
-
-def _range(key: Key) -> Schema:
-    end = {"type": _TYPES[key.kind], **_limits(key)}
-    return {
-        "type": "object",
-        "description": "A 95 % range.",
-        "properties": dict.fromkeys(RANGE_ENDS, end),
-        "additionalProperties": False,
-    }
-
-
 def _mapping(path: str, names: list[str]) -> Schema:
     prefix = f"{path}." if path else ""
     schema: Schema = {
@@ -132,14 +117,15 @@ def _mapping(path: str, names: list[str]) -> Schema:
         "additionalProperties": False,
     }
     if path == "log_ratio":
-        schema["allOf"] = [_fields_of(family) for family in FAMILIES]
+        # A family has its own fields only.
+        schema["allOf"] = [
+            {
+                "if": {"properties": {"family": {"const": family}}, "required": ["family"]},
+                "then": {"propertyNames": {"enum": ["family", *law.fields]}},
+            }
+            for family, law in FAMILIES.items()
+        ]
     return schema
-
-
-def _fields_of(family: str) -> Schema:
-    """Return the rule that a family has its own fields only."""
-    named = {"properties": {"family": {"const": family}}, "required": ["family"]}
-    return {"if": named, "then": {"propertyNames": {"enum": ["family", *FAMILIES[family].fields]}}}
 
 
 def _free(path: str, values: Schema, names: tuple[str, ...] = ()) -> Schema:

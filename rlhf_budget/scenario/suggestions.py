@@ -47,7 +47,8 @@ def hint(name: str, candidates: Iterable[str]) -> str:
 def allowed_keys(parent: str, name: str) -> str:
     """Say which keys a mapping has, and which of all keys may be meant by an unknown name."""
     siblings = CHILDREN.get(parent, ())
-    near = nearest(name, siblings) or _elsewhere(name)
+    elsewhere = (path for path in KEYS if path.rpartition(".")[2] == name)
+    near = nearest(name, siblings) or _SYNONYMS.get(name) or next(elsewhere, None)
     asked = f"; did you mean {near}?" if near else ""
     return f"one of {', '.join(siblings)}{asked}"
 
@@ -58,9 +59,3 @@ def allowed_mapping(key: str) -> str:
     text = f"a mapping of {names}" if names else "a mapping"
     forms = KEYS[key].forms
     return f"{text}, or {forms}" if forms else text
-
-
-def _elsewhere(name: str) -> str | None:
-    if name in _SYNONYMS:
-        return _SYNONYMS[name]
-    return next((path for path in KEYS if path.rpartition(".")[2] == name), None)

@@ -11,18 +11,10 @@ PRESETS: Final[tuple[Preset, ...]] = get_args(Preset)
 
 
 def template(preset: Preset = "rlhf") -> str:
-    """Return a commented starter scenario, which plans as it is.
+    """Return a commented starter scenario in YAML, which plans as it is.
 
-    Parameters
-    ----------
-    preset
-        ``rlhf`` buys labels for a reward model, ``verifiable`` has a programmatic reward, and
-        ``existing-reward-model`` a reward model that is finished.
-
-    Returns
-    -------
-    str
-        YAML text.
+    ``rlhf`` buys labels for a reward model, ``verifiable`` has a programmatic reward, and
+    ``existing-reward-model`` a reward model that is finished.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rlhf_budget.errors import Problem
 from rlhf_budget.scenario.keys import CHILDREN
-from rlhf_budget.scenario.reading import Place, Places, place_of, shown
+from rlhf_budget.scenario.reading import Places, place_of, shown
 from rlhf_budget.scenario.suggestions import allowed_keys
 from rlhf_budget.scenario.values import dataclass
 
@@ -50,22 +50,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, Real):
         return int(value) if isinstance(value, Integral) else float(value)
     if is_dataclass(value):
-        return _plain_section(value)
+        # A section of a resolved scenario as it could be written, absent keys left out.
+        shown_ = {each.name: getattr(value, each.name) for each in fields(value) if each.compare}
+        return {name: plain(entry) for name, entry in shown_.items() if entry is not None}
     if hasattr(value, "items"):
         return {str(key): plain(entry) for key, entry in value.items()}
     if hasattr(value, "tolist"):
         return value.tolist()
     return [plain(entry) for entry in value] if isinstance(value, list | tuple) else value
-
-
-def _plain_section(section: Any) -> dict[str, Any]:
-    """Return a section of a resolved scenario as it could be written, absent keys left out."""
-    values = {}
-    for each in fields(section):
-        entry = getattr(section, each.name)
-        if each.compare and entry is not None:
-            values[each.name] = plain(entry)
-    return values
 
 
 def key_of(path: Path) -> str:
@@ -80,9 +72,15 @@ def unknown_keys(values: Mapping[str, Any], places: Places) -> Iterator[Problem]
     yield from _unknown_below(values, "", (), places)
     named = values.get("scenarios")
     for name, changes in named.items() if isinstance(named, dict) else ():
-        if isinstance(changes, dict):
-            yield from _unknown_below(changes, "", ("scenarios", name), places)
-            yield from _misplaced(changes, ("scenarios", name), places)
+        if not isinstance(changes, dict):
+            continue
+        yield from _unknown_below(changes, "", ("scenarios", name), places)
+        for top in ONLY_AT_THE_TOP:
+            if top in changes:
+                place = place_of(places, ("scenarios", name, top))
+                allowed = f"{top} at the top of a file only, not inside a named scenario"
+                found, key = shown(changes[top]), f"scenarios.{name}.{top}"
+                yield Problem(key, found, allowed, place.file, place.line)
 
 
 def _unknown_below(
@@ -98,12 +96,3 @@ def _unknown_below(
         key = f"{parent}.{name}" if parent else name
         if isinstance(value, dict) and key in CHILDREN:
             yield from _unknown_below(value, key, path, places)
-
-
-def _misplaced(changes: Mapping[str, Any], prefix: Path, places: Places) -> Iterator[Problem]:
-    for name in ONLY_AT_THE_TOP:
-        if name in changes:
-            place: Place = place_of(places, (*prefix, name))
-            allowed = f"{name} at the top of a file only, not inside a named scenario"
-            key = ".".join((*prefix, name))
-            yield Problem(key, shown(changes[name]), allowed, place.file, place.line)

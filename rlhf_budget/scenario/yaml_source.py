@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import yaml
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.nodes import MappingNode, Node, ScalarNode
 from yaml.resolver import BaseResolver
 
 from rlhf_budget.errors import Problem, ScenarioError
@@ -202,15 +202,12 @@ class _Builder:
             return self._scalar(node, path)
         self._count_repeat(node, path)
         self._open.add(id(node))
-        value = self._collection(node, path)
+        if isinstance(node, MappingNode):
+            value: Any = self._mapping(node, path)
+        else:
+            value = [self._value(entry, (*path, str(i))) for i, entry in enumerate(node.value)]
         self._open.discard(id(node))
         return value
-
-    def _collection(self, node: Node, path: Path) -> Any:
-        if isinstance(node, MappingNode):
-            return self._mapping(node, path)
-        assert isinstance(node, SequenceNode)  # noqa: S101 - YAML has three kinds of nodes
-        return [self._value(entry, (*path, str(i))) for i, entry in enumerate(node.value)]
 
     def _count_repeat(self, node: Node, path: Path) -> None:
         line = node.start_mark.line + 1
@@ -251,12 +248,9 @@ class _Builder:
         except NumberError as error:
             self._problem(path, node, text if len(text) < 40 else "a huge number", str(error))
             return None
-        if node.tag == _PLAIN:
-            return value
-        return self._tagged(node, value, path)
-
-    def _tagged(self, node: ScalarNode, value: Any, path: Path) -> Any:
         name = node.tag.removeprefix(_YAML_TAG)
+        if name == _PLAIN:
+            return value
         if name == "float" and type(value) is int:
             return float(value)
         expected = {"int": int, "float": float, "bool": bool, "null": type(None)}.get(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rlhf_budget.scenario.keys import KEYS, LARGEST_GROUP
+from rlhf_budget.scenario.keys import CHILDREN, KEYS, LARGEST_GROUP
 from rlhf_budget.scenario.reading import plain_number, shown
 from rlhf_budget.scenario.schedule import group_sizes
 from rlhf_budget.scenario.sections.common import Section, present
@@ -175,14 +175,10 @@ def _fixed(reader: Reader, key: str) -> float | None:
     number = plain_number(reader.get(key))
     whole = rules.kind != "whole" or (number is not None and number == int(number))
     if number is None or not rules.admits(number) or not whole:
-        allowed = f"{rules.allowed}, or a mapping of {', '.join(_names(key))}"
+        allowed = f"{rules.allowed}, or a mapping of {', '.join(CHILDREN[key])}"
         reader.problem(key, shown(reader.get(key)), allowed)
         return None
     return int(number) if rules.kind == "whole" else float(number)
-
-
-def _names(key: str) -> list[str]:
-    return [path.rpartition(".")[2] for path in KEYS if path.startswith(f"{key}.")]
 
 
 def _read_group_limits(reader: Reader, key: str, least: int, most: int) -> Values:

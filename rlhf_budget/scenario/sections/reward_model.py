@@ -84,8 +84,11 @@ def read_reward_model(reader: Reader, reward_range: float | None, kl: float | No
 
 
 def _read_coverage(reader: Reader, kl: float | None) -> float | None:
-    has_chi2 = reader.has("reward_model.chi2")
-    chi2 = _read_chi2(reader) if has_chi2 else None
+    has_chi2, chi2 = reader.has("reward_model.chi2"), None
+    if reader.get("reward_model.chi2") == UNKNOWN:
+        reader.problem("reward_model.chi2", UNKNOWN, "a number >= 0, or coverage: unknown")
+    elif has_chi2:
+        chi2 = reader.number("reward_model.chi2")
     if reader.get("reward_model.coverage") == UNKNOWN:
         coverage = _unknown_coverage(reader, kl)
     else:
@@ -94,14 +97,6 @@ def _read_coverage(reader: Reader, kl: float | None) -> float | None:
         allowed = "coverage or chi2, one of them (coverage = sqrt(1 + chi2))"
         reader.problem("reward_model.chi2", "chi2 beside coverage", allowed)
     return coverage if chi2 is None else math.sqrt(1 + chi2)
-
-
-def _read_chi2(reader: Reader) -> float | None:
-    if reader.get("reward_model.chi2") == UNKNOWN:
-        reader.problem("reward_model.chi2", UNKNOWN, "a number >= 0, or coverage: unknown")
-        return None
-    chi2: float | None = reader.number("reward_model.chi2")
-    return chi2
 
 
 def _unknown_coverage(reader: Reader, kl: float | None) -> float | None:
