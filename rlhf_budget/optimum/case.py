@@ -122,9 +122,16 @@ class Case(NamedTuple):
         return low
 
 
-def prepare(scenario: Scenario) -> Case:
-    """Prepare a scenario: its bound, its exact prices and what its limits allow still to buy."""
-    limits, bound, prices = scenario.limits, bound_of(scenario), prices_of(scenario)
+def prepare(scenario: Scenario, *, like: Case | None = None) -> Case:
+    """Prepare a scenario: its bound, its exact prices and what its limits allow still to buy.
+
+    Prices are those of ``like`` where it costs the same.
+    """
+    limits, bound = scenario.limits, bound_of(scenario)
+    if like is not None and _costs_the_same(scenario, like.scenario):
+        prices = like.prices
+    else:
+        prices = prices_of(scenario)
     allowed = rollout_choices(limits)
     buys = bound.constants.label_kind != "none"
     most_labels = CAP if limits.labels.max is None else min(limits.labels.max, CAP)
@@ -139,6 +146,12 @@ def prepare(scenario: Scenario) -> Case:
         prompts=(fewest[0], most[0]),
         labels=(fewest[1], most[1]) if buys else (0, 0),
     )
+
+
+def _costs_the_same(one: Scenario, other: Scenario) -> bool:
+    """Whether two scenarios surely have the same prices: copies share what they do not change."""
+    paid = ("costs", "budget", "progress")
+    return all(getattr(one, name) is getattr(other, name) for name in paid)
 
 
 def _undominated(bound: BoundFunction, prices: Prices, allowed: tuple[int, ...]) -> tuple[int, ...]:

@@ -83,11 +83,11 @@ class Knots(NamedTuple):
     thresholds: Floats
     """Ascending, nats, shape (T,)."""
     clipping: Floats
-    """``β_s·E_s(|ℓ| − τ)₊``, shape (S, T)."""
+    """``β_s·E_s(|ℓ| − τ)₊``, shape (S, T); for the mean, that of the mixture, shape (1, T)."""
     clipped: Floats
-    """``β_s·P_s(|ℓ| > τ)``, shape (S, T)."""
-    width: float
-    """Width of the range that is dense, nats."""
+    """``β_s·P_s(|ℓ| > τ)``, shaped alike."""
+    dense: tuple[float, float]
+    """The range in which they are dense, nats."""
 
 
 class Lines(NamedTuple):
@@ -184,7 +184,9 @@ class RobustProblem:
             lines = self._lines(some.row_high[part], some.high[part], labels[part])
             _, _, left, right = self._bracket(lines)
             low, high = min(low, float(left.min())), max(high, float(right.max()))
-        if 1.5 * (high - low) > self.knots.width:
+        high = min(high, float(self.knots.thresholds[-1]))
+        first, last = self.knots.dense
+        if first <= low and high <= last and 1.5 * (high - low) > last - first:
             return self
         return replace(self, knots=self._knots_between(low, high))
 
@@ -227,7 +229,10 @@ class RobustProblem:
             least = at_low + down * (meet - low)
             if best[0] - least <= 1e-14 * abs(best[0] + self._size) or not low < meet < high:
                 break
-            τ = meet if step % 3 < 2 else 0.5 * (low + high)
+            # Where the slope is 0 if it is straight; at a kink, where tangents meet.
+            level = (low * up - high * down) / (up - down)
+            τ = (level, level, meet, 0.5 * (low + high))[step % 4]
+            τ = τ if low < τ < high else meet
             value, slope = self._risk_at(lines, τ)
             best = min(best, (value, τ))
             if slope <= 0.0:
@@ -288,13 +293,10 @@ class RobustProblem:
 
     def _at_knots(self, lines: Lines, index: Integers) -> tuple[Floats, Floats]:
         """Value and slope of the risk of each box's vector at its own knot."""
-        averaged = lines.base.shape[0] == 1
-        clipping, clipped = self.knots.clipping, self.knots.clipped
-        if averaged:
-            clipping, clipped = (part.mean(axis=0, keepdims=True) for part in (clipping, clipped))
-        values = lines.base + self.knots.thresholds[index] * lines.slope + clipping[:, index]
+        knots = self.knots
+        values = lines.base + knots.thresholds[index] * lines.slope + knots.clipping[:, index]
         weights = self._weights(values)
-        slopes = lines.slope - clipped[:, index]
+        slopes = lines.slope - knots.clipped[:, index]
         return (weights * values).sum(axis=0), (weights * slopes).sum(axis=0)
 
     @property
@@ -305,8 +307,9 @@ class RobustProblem:
     def _knots_between(self, low: float, high: float) -> Knots:
         """Knots over all thresholds that there can be, dense between two of them."""
         first, last = float(self.knots.thresholds[0]), float(self.knots.thresholds[-1])
-        dense = np.linspace(low, min(high, last), FOCUS_KNOTS)
-        return _knots(np.concatenate(([first, last], dense, _outer(first, last))), self, high - low)
+        dense = np.linspace(low, high, FOCUS_KNOTS)
+        everywhere = np.concatenate(([first, last], dense, _outer(first, last)))
+        return _knots(everywhere, self, (low, high))
 
     # --- the draws --------------------------------------------------------------------------------
 
@@ -383,7 +386,8 @@ def robust_problem(cases: Sequence[Case], risk: Risk, must_afford: int) -> Robus
     some = next((tail for tail in found if tail is not None), None)
     tails = None if some is None else StackedTails([tail or some for tail in found])
     betas = np.array([[float(case.constants.kl_coefficient)] for case in cases])
-    nothing = Knots(np.zeros(1), np.zeros((len(cases), 1)), np.zeros((len(cases), 1)), 0.0)
+    none = np.zeros((1, 1))
+    nothing = Knots(none[0], none, none, (0.0, 0.0))
     problem = RobustProblem(draws, risk, must_afford, tuple(prices.items()), betas, tails, nothing)
     if tails is None:
         return problem
@@ -397,7 +401,7 @@ def robust_problem(cases: Sequence[Case], risk: Risk, must_afford: int) -> Robus
     last = min(max(furthest, first), most)
     last = last if math.isfinite(last) else max(1e6, first)
     everywhere = np.concatenate(([first, last], _outer(first, last)))
-    return replace(problem, knots=_knots(everywhere, problem, last - first))
+    return replace(problem, knots=_knots(everywhere, problem, (first, last)))
 
 
 def _outer(first: float, last: float) -> Floats:
@@ -407,13 +411,16 @@ def _outer(first: float, last: float) -> Floats:
     return np.concatenate((even, np.geomspace(max(first, 1e-3 * last), last, OUTER_KNOTS)))
 
 
-def _knots(thresholds: Floats, problem: RobustProblem, width: float) -> Knots:
+def _knots(thresholds: Floats, problem: RobustProblem, dense: tuple[float, float]) -> Knots:
     tails = problem.tails
     ordered = np.unique(thresholds)
     if tails is None:
         return problem.knots
     β = problem.betas
-    return Knots(ordered, β * tails.excess(ordered), β * tails.survival(ordered), width)
+    clipping, clipped = β * tails.excess(ordered), β * tails.survival(ordered)
+    if problem.risk.share >= 1.0:
+        clipping, clipped = (part.mean(axis=0, keepdims=True) for part in (clipping, clipped))
+    return Knots(ordered, clipping, clipped, dense)
 
 
 def minimise_risk(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlhf_budget.optimum.case import prepare
 from rlhf_budget.optimum.robust import Risk, minimise_risk, robust_problem
 from rlhf_budget.optimum.search import BESIDE_EFFORT
 from rlhf_budget.planning.draws import laws_of, scenarios_of, shares
@@ -17,6 +16,7 @@ from rlhf_budget.planning.uncertainty import (
     fresh_seed,
     mean_and_error,
     must_afford,
+    prepare_alike,
     unaffordable,
 )
 
@@ -82,7 +82,7 @@ def worth_once(
     for number in range(STRATA):
         at = others.copy()
         at[:, index] = (number + 0.5) / STRATA
-        strata.append([prepare(each) for each in scenarios_of(scenario, laws, at)])
+        strata.append(prepare_alike(scenarios_of(scenario, laws, at)))
     everything = [case for cases in strata for case in cases]
     known = math.fsum(_least_mean(cases, asked) for cases in strata) / STRATA
     return _least_mean(everything, asked) - known
@@ -128,6 +128,8 @@ class _Money:
         """The least mean bound with more money, as a multiple of the budget; each sought once."""
         if more not in self.known:
             budget = (1.0 + more) * self.budget
-            cases = [prepare(each.model_copy(update={"budget": budget})) for each in self.drawn]
+            cases = prepare_alike(
+                [each.model_copy(update={"budget": budget}) for each in self.drawn]
+            )
             self.known[more] = _least_mean(cases, self.asked)
         return self.known[more]

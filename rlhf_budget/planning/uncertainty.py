@@ -154,7 +154,13 @@ def draw_cases(scenario: Scenario, draws: int, seed: int) -> list[Case]:
     laws = laws_of(scenario)
     if not laws:
         return [prepare(scenario)]
-    return [prepare(each) for each in scenarios_of(scenario, laws, shares(laws, draws, seed))]
+    return prepare_alike(scenarios_of(scenario, laws, shares(laws, draws, seed)))
+
+
+def prepare_alike(scenarios: Sequence[Scenario]) -> list[Case]:
+    """Prepare draws of one scenario, most of which cost the same."""
+    first = prepare(scenarios[0])
+    return [first, *(prepare(each, like=first) for each in scenarios[1:])]
 
 
 def bounds_of(cases: Sequence[Case], allocation: Allocation) -> Floats:
