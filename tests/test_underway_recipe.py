@@ -43,17 +43,46 @@ def test_the_commands_of_the_page(tmp_path: Path) -> None:
     (tmp_path / "scenario.yaml").write_text(yaml.safe_dump(scenario))
     run(tmp_path, "plan", "scenario.yaml", "-o", "plan.json")
     page = (ROOT / "docs" / "underway.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^rlhf-budget (.*)$", page, flags=re.MULTILINE)
+    commands = re.findall(r"^rlhf-budget (.*)$", page.replace("\\\n", ""), flags=re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["calibrate", "plan"]
     for command in commands:
         answer = run(tmp_path, *shlex.split(command)).stdout
     found = load_scenario(str(tmp_path / "scenario.yaml")).progress
     assert found is not None
-    assert (found.prompts, found.rollouts_per_prompt, found.labels, found.cost) == (48, 24, 500, 60)
+    assert (found.prompts, found.rollouts_per_prompt, found.labels, found.cost) == (
+        48,
+        24,
+        500,
+        810,
+    )
     assert answer.splitlines()[1].startswith(("Stay: ", "Change: ", "Best rest: "))
     assert "behind  to come" in answer
     rest = json.loads(run(tmp_path, "plan", "scenario.yaml", "-f", "json").stdout)
     assert rest["allocation"]["prompts"] == 48 + rest["to_come"]["prompts"]
+
+
+def test_copies_after_the_last_batch_do_not_count() -> None:
+    found = progress_from_files([str(DUMP.parent / "trl-grpo-k8-repeats")])
+    assert found.fragment()["progress"] == {"prompts": 48, "rollouts_per_prompt": 8}
+    assert found.source.rows_read == 1536 == found.source.rows_used + 1152
+    assert "missing-steps" not in {warning.code for warning in found.warnings}
+
+
+def test_steps_that_were_not_dumped_are_missed(tmp_path: Path) -> None:
+    (tmp_path / "completions").mkdir()
+    for step in (10, 20):
+        name = f"completions_000{step}.parquet"
+        shutil.copy(DUMP / "completions" / name, tmp_path / "completions")
+    log = str(DUMP / "trainer_state.json")
+    found = progress_from_files([str(tmp_path)], metrics=log)
+    (warning,) = (each for each in found.warnings if each.code == "missing-steps")
+    assert "2 of the 20 steps" in warning.message
+
+
+def test_money_is_for_hours_and_what_was_bought_besides() -> None:
+    spending = Spending(hours=3, hourly_rate=2.5, gpus=8, other_costs=750)
+    found = progress_from_files([str(DUMP)], spending=spending)
+    assert found.fragment()["progress"]["cost"] == 60 + 750
 
 
 def test_groups_of_unequal_size_count_by_their_harmonic_mean(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ WarningCode = Literal[
     "not-a-reward-model",
     "log-alone",
     "few-pairs",
+    "missing-steps",
 ]
 Fragment = dict[str, Any]
 

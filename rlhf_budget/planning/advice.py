@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rlhf_budget.bound.results import Allocation
@@ -79,7 +80,7 @@ class Advice(Record):
     cheaper: Cheaper | None
     """None without ``current``, or where it is as good as the plan."""
     buy_nothing: BuyNothing | None
-    """None where nothing is owned already, or with a target."""
+    """None where nothing is owned already, with a target or in a run under way."""
     wrong_guesses: tuple[WrongGuess, ...]
     """Both ends of every range, and twice and half of every guess, the worst for the plan first."""
     measure_first: str | None
@@ -121,7 +122,9 @@ def _buy_nothing(plan: Plan) -> BuyNothing | None:
     scenario, owned = plan.scenario, plan.scenario.costs.prompt.existing
     limits = scenario.limits
     least = limits.prompts.min
-    if plan.target is not None or owned < least or scenario.costs.prompt.acquisition == 0:
+    if plan.target is not None or plan.progress is not None:
+        return None
+    if owned < least or scenario.costs.prompt.acquisition == 0:
         return None
     most = owned if limits.prompts.max is None else min(owned, limits.prompts.max)
     nothing = limits.model_copy(
@@ -208,6 +211,14 @@ def _followed(
     """
     if not constant.startswith("costs."):
         return allocation
+    behind = there.progress
+    past = (behind.prompts, behind.labels) if behind else (0, 0)
+    # What is behind is paid: only the rest buys more, or less.
+    allocation = replace(
+        allocation,
+        prompts=max(0, allocation.prompts - past[0]),
+        labels=max(0, allocation.labels - past[1]),
+    )
     prices = prices_of(there.model_copy(update={"budget": money}))
     units, K = int(exact(money) * prices.denominator), allocation.rollouts_per_prompt
     low, high = 0.0, 1.0
@@ -218,10 +229,11 @@ def _followed(
         low, high = (middle, high) if _spent(prices, allocation, middle) <= units else (low, middle)
     n, m = int(low * allocation.prompts), int(low * allocation.labels)
     limits = there.limits
-    if limits.prompts.max is not None and n > limits.prompts.max:
-        n = max(limits.prompts.max, allocation.prompts)
-        m = prices.labels_affordable(n, K, limits.labels.max or CAP) if m else 0
-    return Allocation(n, K, m, allocation.clip_threshold) if n >= 1 and m >= 0 else None
+    if limits.prompts.max is not None and n + past[0] > limits.prompts.max:
+        n = max(limits.prompts.max - past[0], allocation.prompts)
+        m = prices.labels_affordable(n, K, (limits.labels.max or CAP) - past[1]) if m else 0
+    n, m = n + past[0], m + past[1]
+    return Allocation(n, K, m, allocation.clip_threshold) if n >= 1 and m >= past[1] else None
 
 
 def _spent(prices: Prices, allocation: Allocation, scale: float) -> int:

@@ -19,6 +19,8 @@ IMPLAUSIBLE_NATS = 1000.0
 """No response of a usable policy is further from the reference, in nats."""
 UNSPENT_SHARE = 0.01
 """Share of the budget left over that is worth a word."""
+SPENT_OTHERWISE = 2.0
+"""Money spent is worth a word where it is this many times what prices say, or the inverse."""
 FEW_SAMPLES = 10
 """Fewer samples than these above the threshold do not describe a tail."""
 
@@ -139,7 +141,7 @@ def _planned_by_evaluation(optimum: Optimum) -> Notice | None:
 def _silent_groups(optimum: Optimum) -> Notice | None:
     scenario, K = optimum.scenario, optimum.allocation.rollouts_per_prompt
     share = informative_share(scenario, K)
-    if share >= 0.5:
+    if share >= 0.5 or optimum.to_come[0] == 0:
         return None
     size = scenario.limits.group_sizes.get(K, K)
     return Notice(
@@ -186,6 +188,32 @@ def _assumed_constants(optimum: Optimum) -> Notice | None:
     )
 
 
+def _spent_otherwise(optimum: Optimum) -> Notice | None:
+    scenario, behind = optimum.scenario, optimum.scenario.progress
+    if behind is None:
+        return None
+    costs, prompt = scenario.costs, scenario.costs.prompt
+    expected = (
+        costs.fixed
+        + prompt.acquisition * max(0, behind.prompts - prompt.existing)
+        + (prompt.prefill + costs.rollout * behind.rollouts_per_prompt) * behind.prompts
+        + (costs.label or 0.0) * behind.labels
+    )
+    if expected / SPENT_OTHERWISE <= behind.cost <= expected * SPENT_OTHERWISE:
+        return None
+    told = (
+        f"progress.cost is {behind.cost:,.6g} {scenario.currency}, but what is behind costs "
+        f"{expected:,.6g} at the scenario's prices."
+    )
+    cause = (
+        "What is missing from it (labels, prompts, fixed costs) is planned as if it were still "
+        "there to spend; if prices were lower, correct costs."
+        if behind.cost < expected
+        else "The rest is planned at those prices: if they were higher, correct costs."
+    )
+    return Notice("spent-otherwise", f"{told} {cause}")
+
+
 def _unspent_budget(optimum: Optimum) -> Notice | None:
     cost, currency = optimum.cost, optimum.scenario.currency
     if cost.budget is None or cost.unspent is None or cost.unspent <= UNSPENT_SHARE * cost.budget:
@@ -199,6 +227,7 @@ def _unspent_budget(optimum: Optimum) -> Notice | None:
 
 _CHECKS: tuple[Callable[[Optimum], Notice | None], ...] = (
     _not_proved,
+    _spent_otherwise,
     _implausible_kl,
     _coverage_below_kl,
     _vacuous,

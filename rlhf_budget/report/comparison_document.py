@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
 from rlhf_budget.report.numbers import percent, significant, write_group
 from rlhf_budget.report.robust_words import shared_risk
+from rlhf_budget.report.underway import counted, course
 from rlhf_budget.report.words import listing
 from rlhf_budget.studies.attribution import GROUPS, judged
 
@@ -64,7 +65,7 @@ def comparison_document(comparison: Comparison) -> Document:
     return arranged(
         listing([column.name for column in comparison.columns]),
         _verdict(comparison),
-        Section("What each buys", (_numbers(comparison, _DECISIONS),)),
+        Section("What each buys", (_numbers(comparison, _DECISIONS), *_underway(comparison))),
         *_bounds(comparison, legend),
         Section(f"Money, {comparison.currency}", (_money(comparison),)),
         Section(
@@ -96,6 +97,15 @@ def _bounds(comparison: Comparison, legend: Paragraph) -> tuple[Section, ...]:
     return (
         Section("Bound over what may be true, reward units", (over, _shares(comparison), legend)),
         Section("Bound at the middle of every range, reward units", (terms,)),
+    )
+
+
+def _underway(comparison: Comparison) -> tuple[Paragraph, ...]:
+    """What is still to come of runs under way, beside tables of totals."""
+    plans = [(column.name, column.plan) for column in comparison.columns if column.plan]
+    return (
+        *counted(*(plan.scenario for _, plan in plans)),
+        *(Paragraph(course(plan, unknown=""), label=name) for name, plan in plans if plan.to_come),
     )
 
 

@@ -30,6 +30,7 @@ CODES: Final[dict[str, str]] = {
     "implausible-kl": "A KL of a whole response above 1,000 nats is no trained policy's: look for "
     "a per-token sum, a wrong reference or an exploded run.",
     "kl-unstable": "The logged KL jumps too much for its mean to be believed.",
+    "missing-steps": "The trainer did not dump every step, so prompts behind are counted too low.",
     "no-kl-estimate": "The best clip threshold is 0: the budget is too small to estimate a KL "
     "penalty at all.",
     "no-log-ratio": "The rows hold no log-ratio, so the objective's variances are not known.",
@@ -44,6 +45,7 @@ CODES: Final[dict[str, str]] = {
     "repeated-batches": "The same rows stood in several files; each was counted once.",
     "silent-groups": "More than half of the groups of this size would have equal rewards and "
     "teach nothing: allow larger groups, or choose prompts of middling difficulty.",
+    "spent-otherwise": "Money spent so far is more than twice, or less than half, what prices say.",
     "standardised-rewards": "Rewards of every group have mean 0 and deviation 1: log them as "
     "they were given.",
     "steps-unknown": "Several files carry no training step: variances over checkpoints are not "

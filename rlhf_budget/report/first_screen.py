@@ -14,7 +14,7 @@ from rlhf_budget.report.document import Column, Document, Paragraph, Row, Sectio
 from rlhf_budget.report.numbers import integer, money, percent, significant
 from rlhf_budget.report.plan_words import CLEARLY_BELOW, group_words, guarantee_words
 from rlhf_budget.report.robust_words import information_section, risk_name, robust_section
-from rlhf_budget.report.underway import course, underway
+from rlhf_budget.report.underway import course, rest_words, underway
 from rlhf_budget.report.words import amount, buys_labels, count, listing, measured_by
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def _headline(plan: Plan) -> str:
 
 
 def _buy(plan: Plan) -> str:
+    if plan.to_come is not None:
+        return rest_words(plan.to_come)
     a, prompt, made = plan.allocation, plan.scenario.costs.prompt, plan.schedule
     n = rounded(a.prompts, -1)
     bought = rounded(max(0, a.prompts - prompt.existing), -1)

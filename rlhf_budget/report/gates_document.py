@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
 from rlhf_budget.report.numbers import money, percent, plain, significant
 from rlhf_budget.report.robust_words import risk_name
+from rlhf_budget.report.underway import course
 from rlhf_budget.report.words import amount, count, listing, purchase
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def gates_document(check: Check) -> Document:
     bought = purchase(plan.allocation, plan.scenario)
     planned = f"{bought} for {cost}: a bound of {significant(plan.bound.total)}"
     planned += " at the middle of every range." if plan.robust else "."
+    if plan.to_come is not None:
+        planned = f"{course(plan, unknown='')} The whole run costs {cost}."
     return arranged(
         f"Check of {plan.scenario.name}",
         _verdict(check),

@@ -16,7 +16,7 @@ from rlhf_budget.report.plan_words import (
     verdict,
 )
 from rlhf_budget.report.robust_words import information_section, robust_section
-from rlhf_budget.report.underway import underway
+from rlhf_budget.report.underway import counted, underway
 from rlhf_budget.report.words import (
     INEQUALITIES,
     buys_labels,
@@ -168,7 +168,8 @@ def money_section(plan: Plan) -> Section:
         now: tuple[float, ...] = (getattr(current, name),) if current else ()
         rows.append(Row((name, value, share, *now), emphasis=name == "total"))
     return Section(
-        f"Where the money goes ({plan.scenario.currency})", (Table((*columns,), (*rows,)),)
+        f"Where the money goes ({plan.scenario.currency})",
+        (Table((*columns,), (*rows,)), *counted(plan.scenario)),
     )
 
 

@@ -9,7 +9,7 @@ from rlhf_budget.bound.terms import rollout_choices
 from rlhf_budget.planning.advice import AS_GOOD
 from rlhf_budget.report.document import Paragraph
 from rlhf_budget.report.numbers import integer, money, percent, significant, small_percent
-from rlhf_budget.report.underway import course
+from rlhf_budget.report.underway import course, rest_words
 from rlhf_budget.report.words import (
     amount,
     buys_labels,
@@ -47,14 +47,14 @@ def verdict(plan: Plan) -> Paragraph:
 
 
 def _headline(plan: Plan) -> str:
-    if plan.progress is not None:
+    if plan.progress is not None and plan.target is None:
         return course(plan)
     currency, total = plan.scenario.currency, significant(plan.bound.total)
     if plan.target is not None:
-        least = amount(plan.target.least_cost, currency)
+        least, rest = amount(plan.target.least_cost, currency), plan.to_come
         return (
             f"{least} is the least that brings the bound to {significant(plan.target.bound)}: "
-            f"{purchase(plan.allocation, plan.scenario)}."
+            f"{rest_words(rest) if rest else purchase(plan.allocation, plan.scenario)}."
         )
     budget, near = plan.cost.budget or plan.cost.total, plan.near_optimal
     if near is not None and near.least_cost <= CLEARLY_BELOW * budget:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged
 from rlhf_budget.report.numbers import percent, plain, significant
 from rlhf_budget.report.robust_words import shared_risk
+from rlhf_budget.report.underway import counted
 from rlhf_budget.report.words import amount, buys_labels, count, purchase
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def sweep_document(sweep: Sweep) -> Document:
         _verdict(sweep),
         Section("Decisions", (_decisions(sweep),)),
         Section("Bound, reward units", (_bounds(sweep),)),
+        Section("What is counted", counted(sweep.scenario)),
         Section(
             "Cost and clip threshold"
             if _risk(sweep)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rlhf_budget.planning.advice import AS_GOOD
-from rlhf_budget.report.document import Column, Row, Section, Table
+from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table
 from rlhf_budget.report.numbers import percent, significant
 from rlhf_budget.report.words import amount, buys_labels, count, listing
 
 if TYPE_CHECKING:
-    from rlhf_budget.planning.results import Plan
+    from rlhf_budget.planning.results import Plan, Rest
     from rlhf_budget.report.document import Cell, Format
+    from rlhf_budget.scenario.models import Scenario
 
 
 def underway(plan: Plan) -> Section:
@@ -40,8 +41,14 @@ def underway(plan: Plan) -> Section:
     return Section("The run", (table,))
 
 
-def course(plan: Plan) -> str:
-    """Say in one sentence to stay, to change, or to stop generating; empty before a run."""
+TO_WEIGH = " To weigh it against the old plan: --against plan.json."
+
+
+def course(plan: Plan, *, unknown: str = TO_WEIGH) -> str:
+    """Say in one sentence to stay, to change, or to stop generating; empty before a run.
+
+    Where the old plan is not known, ``unknown`` ends it.
+    """
     rest, current = plan.to_come, plan.current
     if rest is None:
         return ""
@@ -49,14 +56,9 @@ def course(plan: Plan) -> str:
         left = f"buy {count(rest.labels, 'label')}" if rest.labels else "buy nothing more"
         text = f"Stop generating: {left}, {amount(rest.cost, plan.scenario.currency)}"
     else:
-        parts = [
-            count(rest.prompts, "more prompt"),
-            f"{count(rest.rollouts_per_prompt, 'rollout')} of each",
-        ]
-        parts += [count(rest.labels, "more label")] if rest.labels else []
-        text = f"Best rest: {listing(parts)}, {amount(rest.cost, plan.scenario.currency)}"
+        text = f"Best rest: {rest_words(rest)}, {amount(rest.cost, plan.scenario.currency)}"
     if current is None:
-        return f"{text}. To weigh it against the old plan: --against plan.json."
+        return f"{text}.{unknown}"
     if current.violations:
         broken = listing(list(current.violations))
         return f"{text}. The old plan cannot be followed to its end: it breaks {broken}."
@@ -65,3 +67,23 @@ def course(plan: Plan) -> str:
     before, now = significant(current.bound.total), significant(plan.bound.total)
     gain = percent(current.excess_relative)
     return f"Change: the old plan ends at a bound of {before}, {gain} above {now}. {text}."
+
+
+def counted(*scenarios: Scenario) -> tuple[Paragraph, ...]:
+    """Say what tables without a column for the rest count; empty before a run."""
+    if all(scenario.progress is None for scenario in scenarios):
+        return ()
+    text = (
+        "Of a run under way, prompts, labels and money are those of the whole run, rollouts per "
+        "prompt those to come, and fixed is what was spent so far."
+    )
+    return (Paragraph(text, "note"),)
+
+
+def rest_words(rest: Rest) -> str:
+    """Say what is still to buy."""
+    parts = ["no more prompts"]
+    if rest.prompts:
+        each = f"{count(rest.rollouts_per_prompt, 'rollout')} of each"
+        parts = [count(rest.prompts, "more prompt"), each]
+    return listing([*parts, *([count(rest.labels, "more label")] if rest.labels else [])])

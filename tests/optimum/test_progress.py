@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from conftest import scenario_mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,9 @@ from rlhf_budget import (
 from rlhf_budget.bound.terms import rollout_choices
 from rlhf_budget.optimum.certified import least_cost, optimise
 from rlhf_budget.optimum.near_optimal import WITHIN, near_optimal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @st.composite
@@ -211,6 +215,42 @@ def test_what_cannot_be_behind_is_named(progress: dict[str, Any], key: str) -> N
     with pytest.raises(ScenarioError) as failure:
         load_scenario(scenario_mapping(progress=progress))
     assert [problem.key for problem in failure.value.problems] == [key]
+
+
+def test_what_cannot_be_behind_is_found_in_its_line(tmp_path: Path) -> None:
+    lines = {"prompts": -5, "rollouts_per_prompt": 0, "labels": -1, "cost": 60000}
+    written = yaml.safe_dump(scenario_mapping(), sort_keys=False) + "progress:\n"
+    first = written.count("\n") + 1
+    file = tmp_path / "scenario.yaml"
+    file.write_text(written + "".join(f"  {key}: {value}\n" for key, value in lines.items()))
+    with pytest.raises(ScenarioError) as failure:
+        load_scenario(str(file))
+    found = {problem.key: (problem.file, problem.line) for problem in failure.value.problems}
+    assert found == {
+        f"progress.{key}": (str(file), first + index)
+        for index, key in enumerate(lines)
+        if key != "rollouts_per_prompt"  # of no prompt, as -5 is none
+    }
+
+
+@pytest.mark.parametrize("bound", BOUNDS, ids=lambda bound: f"{bound['concentration']}")
+@pytest.mark.parametrize("budget", [8.0, 12.0, 30.0])
+def test_the_best_rest_of_poor_groups_after_good_ones(bound: dict[str, Any], budget: float) -> None:
+    """Groups of at most 3 after groups of 16, against every rest there is."""
+    mapping = scenario_mapping(
+        budget=budget,
+        bound=bound,
+        costs={"prompt": 0.4, "rollout": 0.3, "label": 0.5, "fixed": 0.0},
+        limits={
+            "prompts": {"max": 40},
+            "rollouts_per_prompt": {"min": 1, "max": 3},
+            "labels": {"max": 25},
+        },
+        progress={"prompts": 12, "rollouts_per_prompt": 16, "labels": 3, "cost": 6.0},
+    )
+    found, best = optimise(load_scenario(mapping)), min(rests(mapping))
+    assert found.bound.total == pytest.approx(best[0], rel=1e-12)
+    assert found.certificate.proved
 
 
 def test_labels_behind_make_coverage_necessary_and_verifiable_ones_impossible() -> None:

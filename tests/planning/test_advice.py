@@ -92,3 +92,14 @@ def test_without_guesses_there_is_nothing_to_judge() -> None:
     assert advised().measure_first is None
     scenario = load_scenario(scenario_mapping(sources={"costs.label": "guess"}))
     assert advise(plan(scenario, target_bound=0.45)).wrong_guesses == ()
+
+
+def test_in_a_run_under_way_only_the_rest_is_bought_at_other_prices() -> None:
+    behind = {"prompts": 4000, "rollouts_per_prompt": 16, "labels": 9000, "cost": 35000}
+    sources = {"costs.prompt.acquisition": "guess", "costs.label": "guess"}
+    found = plan(load_scenario(scenario_mapping(progress=behind, sources=sources)))
+    guesses = advise(found).wrong_guesses
+    assert len(guesses) == 4
+    # Of the same split of the money for the rest, never far from the best rest.
+    assert all(-1e-9 < guess.plan_excess < 0.01 for guess in guesses)
+    assert advise(found).buy_nothing is None

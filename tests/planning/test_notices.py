@@ -30,6 +30,7 @@ CODES = {
     "not-proved",
     "assumed-constants",
     "unspent-budget",
+    "spent-otherwise",
 }
 CURVE = {"floor": 0.02, "scale": 8.0, "exponent": 0.8}
 HARD = {"mean": 0.177, "correlation": 0.33}
@@ -52,6 +53,11 @@ def found(**changes: Any) -> dict[str, Notice]:
 
 def model(**changes: Any) -> dict[str, Any]:
     return {"coverage": 2.0, "error": CURVE} | changes
+
+
+def behind(cost: float) -> dict[str, Any]:
+    """What costs 3,480 at the prices of the base scenario."""
+    return {"prompts": 500, "rollouts_per_prompt": 8, "labels": 600, "cost": cost}
 
 
 def samples(count: int) -> dict[str, Any]:
@@ -141,6 +147,11 @@ APPEARANCES: list[tuple[str, dict[str, Any], bool]] = [
         True,
     ),
     ("assumed-constants", {"log_ratio": {"family": "gaussian", "kl": "unknown"}}, True),
+    ("spent-otherwise", {"progress": behind(0.0)}, True),
+    ("spent-otherwise", {"progress": behind(1000.0)}, True),
+    ("spent-otherwise", {"progress": behind(9000.0)}, True),
+    ("spent-otherwise", {"progress": behind(2000.0)}, False),
+    ("spent-otherwise", {"progress": behind(4000.0)}, False),
     ("unspent-budget", {"limits": {"prompts": {"max": 100}, "labels": {"max": 100}}}, True),
     ("unspent-budget", {"limits": {"labels": {"max": 100}}}, False),
     (
@@ -192,6 +203,7 @@ WHAT_TO_DO = {
     "unlimited": ("Give a price", "limits."),
     "assumed-constants": ("measure", "calibrate"),
     "unspent-budget": ("Raise the limits", "elsewhere"),
+    "spent-otherwise": ("correct costs",),
 }
 
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from conftest import scenario_mapping
 from hypothesis import given
 from hypothesis import strategies as st
 from report_helpers import make_bare_plan, make_plan
 
-from rlhf_budget import TrainerError
+from rlhf_budget import TrainerError, load_scenario
+from rlhf_budget import plan as planned
 from rlhf_budget.bound.results import Allocation
 from rlhf_budget.cli.app import run
 from rlhf_budget.cli.export import TrainerName
@@ -135,6 +137,35 @@ def test_a_step_has_as_many_rollouts_as_asked() -> None:
     assert found["total_episodes"] == 167 * 32 * 8
     found = read_back("prime-rl", export(plan, "prime-rl", prompts_per_step=32))
     assert found["orchestrator.batch_size"] == 256
+
+
+REST = {"prompts": 1500, "rollouts_per_prompt": 16, "labels": 6000, "cost": 17000}
+
+
+@ALL
+def test_a_run_under_way_has_its_rest_to_do(trainer: str) -> None:
+    found = planned(load_scenario(scenario_mapping(progress=REST)))
+    rest = found.to_come
+    assert rest is not None
+    text = export(found, trainer, prompts_per_step=50)
+    options, words = read_back(trainer, text), text.replace("\n# ", " ")
+    assert options[GROUP_SIZE[trainer]] == rest.rollouts_per_prompt
+    steps = rest.prompts // 50
+    if trainer in STEPS:
+        assert options[STEPS[trainer]] == steps
+    elif trainer == "openrlhf":
+        assert options["data.max_samples"] == 50 * steps
+    else:
+        assert options["total_episodes"] == 50 * steps * rest.rollouts_per_prompt
+    assert f"{rest.prompts:,} more prompts" in words
+    assert f"first: {rest.labels:,} labels to buy" in words
+    assert "add those that it has taken" in words
+
+
+def test_nothing_to_generate_is_nothing_to_export() -> None:
+    done = load_scenario(scenario_mapping(progress=REST, limits={"prompts": {"max": 1500}}))
+    with pytest.raises(TrainerError, match="stop generating"):
+        export(planned(done), "verl")
 
 
 @ALL

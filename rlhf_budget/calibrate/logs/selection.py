@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.calibrate.estimates import CalibrationWarning, Skip
 from rlhf_budget.calibrate.logs.fields import USED
@@ -13,6 +13,8 @@ from rlhf_budget.errors import CalibrationError, LogError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import narwhals as nw
 
     from rlhf_budget.calibrate.logs.steps import StepRow
 
@@ -97,6 +99,19 @@ def select_steps(
         skipped=tuple(Skip(reason, n) for reason, n in sorted(counts.items()) if n),
         warnings=_warnings(repeated, counts["evaluation"]),
     )
+
+
+def rows_of(rows: nw.LazyFrame[Any], selection: Selection) -> nw.LazyFrame[Any]:
+    """Return the rows of the steps that were chosen."""
+    import narwhals as nw
+
+    used = rows.filter(nw.col("reason") == USED)
+    if selection.first is None or selection.last is None:
+        return used
+    used = used.filter(nw.col("step") >= selection.first, nw.col("step") <= selection.last)
+    if selection.left_out:
+        used = used.filter(~nw.col("step").is_in(list(selection.left_out)))
+    return used
 
 
 def _rows(rows: Sequence[StepRow]) -> int:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from rlhf_budget.calibrate.estimates import Calibration, Estimate, GroupSizes
-from rlhf_budget.calibrate.logs.fields import USED, FieldNames
-from rlhf_budget.calibrate.logs.selection import select_steps
+from rlhf_budget.calibrate.estimates import Calibration, CalibrationWarning, Estimate, GroupSizes
+from rlhf_budget.calibrate.logs.fields import FieldNames
+from rlhf_budget.calibrate.logs.selection import rows_of, select_steps
 from rlhf_budget.calibrate.logs.steps import step_table
 from rlhf_budget.errors import CalibrationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rlhf_budget.calibrate.logs.steps import StepRow
+
 HOURS = "hours x GPUs x hourly rate"
+OTHER = f"{HOURS} + other costs"
 """How the money is reckoned."""
 
 
@@ -37,6 +40,8 @@ class Spending:
     """Price of one GPU hour, currency."""
     gpus: int = 1
     """GPUs."""
+    other_costs: float = 0.0
+    """Money spent besides: labels, prompts, fixed costs, currency."""
 
 
 def progress_from_files(
@@ -44,6 +49,7 @@ def progress_from_files(
     *,
     trainer: str | None = None,
     fields: FieldNames | None = None,
+    metrics: str | None = None,
     spending: Spending | None = None,
     level: float = 0.95,
     strict: bool = False,
@@ -62,6 +68,8 @@ def progress_from_files(
         Whose format it is; recognised where None.
     fields
         Field names given by hand.
+    metrics
+        The trainer's own log, by default the one beside the rollouts.
     spending
         Labels and money.
     level
@@ -80,19 +88,19 @@ def progress_from_files(
 
     from rlhf_budget.calibrate.logs.engine import open_engine
     from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
+    from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
     from rlhf_budget.calibrate.logs.scratch import scratch_folder
     from rlhf_budget.calibrate.logs.source import open_source
 
     with scratch_folder() as folder, open_engine("duckdb") as engine:
         names = fields or FieldNames()
-        found = open_source(paths, trainer, names, None, engine, folder, run=None, strict=strict)
+        log = None if metrics is None else read_metrics(metrics)
+        found = open_source(paths, trainer, names, log, engine, folder, run=None, strict=strict)
         if isinstance(found, MetricsLog):
             raise CalibrationError("a log alone does not tell its prompts apart: give the rollouts")
         table = step_table(found.rows, engine)
         selection = select_steps(table, "100%", found.evaluation_steps, strict=strict)
-        used = found.rows.filter(nw.col("reason") == USED)
-        if selection.left_out:
-            used = used.filter(~nw.col("step").is_in(list(selection.left_out)))
+        used = rows_of(found.rows, selection)
         one = used.with_columns(row=nw.lit(1.0)).group_by("prompt").agg(nw.col("row").sum())
         counts = one.with_columns(inverse=1.0 / nw.col("row"), prompts=nw.lit(1.0))
         sums = ("prompts", "row", "inverse")
@@ -120,8 +128,24 @@ def progress_from_files(
         level=level,
         source=source,
         estimates=estimates,
-        warnings=(*found.warnings, *selection.warnings),
+        warnings=(*found.warnings, *selection.warnings, *_missing_steps(table)),
     )
+
+
+def _missing_steps(table: Sequence[StepRow]) -> tuple[CalibrationWarning, ...]:
+    """Warn where a trainer did not dump every step, so that counts are too low."""
+    steps = {row.step for row in table if row.step is not None}
+    if not steps:
+        return ()
+    taken = max(steps) - min(*steps, 1) + 1
+    if len(steps) == taken:
+        return ()
+    text = (
+        f"the dumps hold {len(steps):,} of the {taken:,} steps up to step {max(steps):,}, and what "
+        "the others used is not counted: dump every step (TRL: logging_steps=1), or correct "
+        "progress.prompts by hand"
+    )
+    return (CalibrationWarning("missing-steps", text),)
 
 
 def _counted(constant: str, unit: str, value: float, method: str, sample_size: int) -> Estimate:
@@ -138,6 +162,7 @@ def _spent(spending: Spending) -> tuple[Estimate, Estimate]:
         "progress.cost", "currency", HOURS, "give --hours and --hourly-rate, or write progress.cost"
     )
     if spending.hours is not None and spending.hourly_rate is not None:
-        money = spending.hours * spending.gpus * spending.hourly_rate
-        cost = _counted("progress.cost", "currency", money, HOURS, 1)
+        money = spending.hours * spending.gpus * spending.hourly_rate + spending.other_costs
+        how = OTHER if spending.other_costs else HOURS
+        cost = _counted("progress.cost", "currency", money, how, 1)
     return labels, cost

@@ -14,8 +14,8 @@ from rlhf_budget.calibrate.estimates import (
     Source,
 )
 from rlhf_budget.calibrate.logs.dialects import resolve_layout
-from rlhf_budget.calibrate.logs.fields import USED, FieldNames, Layout
-from rlhf_budget.calibrate.logs.selection import Selection, select_steps
+from rlhf_budget.calibrate.logs.fields import FieldNames, Layout
+from rlhf_budget.calibrate.logs.selection import rows_of, select_steps
 from rlhf_budget.calibrate.logs.steps import step_table
 from rlhf_budget.calibrate.rollouts import reward
 from rlhf_budget.calibrate.rollouts.evidence import data_warnings, gather_evidence
@@ -327,7 +327,7 @@ def calibrate(
         log = log.last(options.last_steps)
     table = step_table(rows, engine)
     selection = select_steps(table, options.last_steps, evaluation, strict=options.strict)
-    used = _rows_of(rows, selection)
+    used = rows_of(rows, selection)
     evidence = gather_evidence(used, selection, layout, engine, options, steps_unknown)
     window = None
     if selection.first is not None and selection.last is not None:
@@ -379,15 +379,3 @@ def _deviation(kl: Estimate, options: RolloutOptions) -> float | None:
     if kl.value is None or kl.status != "estimated":
         return options.log_ratio_deviation
     return math.sqrt(2 * max(kl.value, 0.0))
-
-
-def _rows_of(rows: nw.LazyFrame[Any], selection: Selection) -> nw.LazyFrame[Any]:
-    import narwhals as nw
-
-    used = rows.filter(nw.col("reason") == USED)
-    if selection.first is None or selection.last is None:
-        return used
-    used = used.filter(nw.col("step") >= selection.first, nw.col("step") <= selection.last)
-    if selection.left_out:
-        used = used.filter(~nw.col("step").is_in(list(selection.left_out)))
-    return used

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlhf_budget.bound.terms import rollout_choices
-from rlhf_budget.errors import ProofError
+from rlhf_budget.errors import Problem, ProofError, ScenarioError
 from rlhf_budget.optimum.budget_problem import budget_problem
 from rlhf_budget.optimum.case import prepare
 from rlhf_budget.optimum.proof.files import checker
@@ -51,13 +51,19 @@ def prove(scenario: Scenario, allocation: Allocation, *, tolerance: float) -> by
 
     Raises
     ------
+    ScenarioError
+        Where part of the run is behind.
     ProofError
         Where no claim within the tolerance is confirmed.
     MissingExtraError
         Without python-flint.
     """
     if scenario.progress is not None:
-        raise ProofError("a run that is under way has no proof yet: its plan is certified only")
+        allowed = (
+            "no progress: the checker does not know how groups behind and to come are averaged. "
+            "Without --proof the rest is certified by the search"
+        )
+        raise ScenarioError((Problem("progress", "a run under way", allowed),))
     check = checker()
     boxes, searched = closed_boxes(prepare(scenario), tolerance)
     values: dict[str, Any] = {

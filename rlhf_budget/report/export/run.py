@@ -34,6 +34,8 @@ class Run:
     """What is to be done."""
     devices: int
     """Training processes, one a device."""
+    prompts: int
+    """Prompts to generate from: in a run under way, those still to come."""
     prompts_per_step: int
     """Prompts of one optimiser step."""
     group_size: int
@@ -82,7 +84,7 @@ class Run:
 def training_run(
     plan: Plan, *, prompts_per_step: int | None, devices: int, whole_batches: bool
 ) -> Run:
-    """Turn a plan into a run.
+    """Turn a plan into a run: all of it, or what is still to come of one under way.
 
     Parameters
     ----------
@@ -98,8 +100,13 @@ def training_run(
     Raises
     ------
     TrainerError
-        Where the trainer would refuse the run, with the nearest that it takes.
+        Where the trainer would refuse the run, with the nearest that it takes, or there is none.
     """
+    if plan.to_come is not None and plan.to_come.prompts == 0:
+        raise TrainerError(
+            "the best rest of this run is to stop generating, so a trainer has nothing left to do "
+            "(plan tells what else to buy)"
+        )
     schedule = plan.schedule
     group_size = schedule.group_size if schedule else plan.allocation.rollouts_per_prompt
     epochs = schedule.epochs if schedule else 1
@@ -109,7 +116,7 @@ def training_run(
             "the plan has groups of 1 rollout, which has nothing to be compared with: its "
             f"advantage is always 0. Plan with --set limits.{key}.min={LEAST_GROUP}"
         )
-    prompts = plan.allocation.prompts
+    prompts = plan.allocation.prompts if plan.to_come is None else plan.to_come.prompts
     unit = devices // math.gcd(devices, group_size) if whole_batches else 1
     most = prompts // unit * unit
     if most == 0:
@@ -125,6 +132,7 @@ def training_run(
     return Run(
         plan=plan,
         devices=devices,
+        prompts=prompts,
         prompts_per_step=prompts_per_step,
         group_size=group_size,
         epochs=epochs,

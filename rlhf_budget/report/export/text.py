@@ -12,6 +12,7 @@ from rlhf_budget.report.export.run import CAP, TRAINING_CLIP, training_run
 from rlhf_budget.report.export.trainers import TRAINERS
 from rlhf_budget.report.layout import clean
 from rlhf_budget.report.numbers import integer, plain, significant
+from rlhf_budget.report.underway import rest_words
 from rlhf_budget.report.words import amount, buys_labels, count, purchase
 
 if TYPE_CHECKING:
@@ -77,11 +78,8 @@ def coefficient(run: Run, trainer: Trainer) -> float:
 def _comments(run: Run, trainer: Trainer) -> Iterator[str]:
     plan, scenario = run.plan, run.plan.scenario
     yield f"{scenario.name}: options for {trainer.title}, by rlhf-budget {__version__}."
-    yield (
-        f"Plan: {purchase(plan.allocation, scenario)} for "
-        f"{amount(plan.cost.total, scenario.currency)}; bound {significant(plan.bound.total)}."
-    )
-    left = plan.allocation.prompts - run.prompts_used
+    yield _what_it_does(plan)
+    left = run.prompts - run.prompts_used
     over = f"; {integer(left)} are left over" if left else ""
     visits = "once" if run.epochs == 1 else f"in {run.epochs} epochs"
     yield (
@@ -89,12 +87,29 @@ def _comments(run: Run, trainer: Trainer) -> Iterator[str]:
         f"{integer(run.group_size)} rollouts of each, on {count(run.devices, 'device')}: they use "
         f"{count(run.prompts_used, 'prompt')} {visits}{over}."
     )
-    if buys_labels(scenario):
-        yield f"The reward model comes first: {count(plan.allocation.labels, 'label')} to buy."
+    if plan.to_come is None:
+        if buys_labels(scenario):
+            yield f"The reward model comes first: {count(plan.allocation.labels, 'label')} to buy."
+    else:
+        if plan.to_come.labels:
+            yield f"The reward model comes first: {count(plan.to_come.labels, 'label')} to buy."
+        yield (
+            "What is behind is not counted: a trainer that goes on from its own checkpoint counts "
+            "all steps, so add those that it has taken, and leave out the prompts that it has seen."
+        )
     yield from _kl_words(run, trainer)
     yield from _token_words(run)
     yield from _clip_words(run, trainer)
     yield from trainer.hints
+
+
+def _what_it_does(plan: Plan) -> str:
+    currency, bound = plan.scenario.currency, significant(plan.bound.total)
+    if plan.to_come is None:
+        what, cost = f"Plan: {purchase(plan.allocation, plan.scenario)}", plan.cost.total
+    else:
+        what, cost = f"Rest of the run: {rest_words(plan.to_come)}", plan.to_come.cost
+    return f"{what} for {amount(cost, currency)}; bound {bound}."
 
 
 def _kl_words(run: Run, trainer: Trainer) -> Iterator[str]:
