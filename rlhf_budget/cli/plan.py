@@ -10,6 +10,8 @@ from rlhf_budget.cli import options
 from rlhf_budget.cli.output import Answer, notice, send
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rlhf_budget.planning.results import Plan
     from rlhf_budget.report.document import Document
 
@@ -33,6 +35,7 @@ def plan(
         ),
     ] = None,
     within: options.Within = 0.01,
+    plot: options.Plot = None,
     robust: options.Robust = None,
     draws: options.Draws = 256,
     affordable: options.Affordable = 0.95,
@@ -47,22 +50,26 @@ def plan(
     """Find the best allocation within the budget, and prove it.
 
     With --target-bound, find the least budget that reaches a bound instead. With --robust, find one
-    plan for all that the scenario's ranges allow.
+    plan for all that the scenario's ranges allow. With --plot, draw how far what is not known moves
+    the plan.
     """
-    if proof is not None and target_bound is not None:
-        raise typer.BadParameter("--proof goes with a budget: not with --target-bound, as yet.")
-    if robust is not None and (proof is not None or target_bound is not None):
-        raise typer.BadParameter(
-            "--robust goes with a budget alone: not with --target-bound, --proof."
-        )
+    _require_budget(
+        {"--proof": proof, "--robust": robust, "--plot": plot, "--information": information or None}
+        if target_bound is not None
+        else {}
+    )
+    if robust is not None and proof is not None:
+        raise typer.BadParameter("--robust goes with a budget alone: not with --proof.")
+    if plot is not None:
+        from rlhf_budget.report.charts import check_chart_file
+
+        check_chart_file(plot)
     from rlhf_budget.planning import planner
     from rlhf_budget.scenario import load_scenario
 
     loaded = load_scenario(
         file, scenario=scenario, set_values=set_ or (), budget_required=target_bound is None
     )
-    if information and target_bound is not None:
-        raise typer.BadParameter("--information goes with a budget: not with --target-bound.")
     if against is not None:
         from rlhf_budget.planning.saved import saved_allocation
 
@@ -75,6 +82,8 @@ def plan(
     if information:
         notice("Planning for every value that a constant may have ...", quiet=quiet)
         found = planner.with_information(found, affordable=affordable, seed=seed)
+    if plot is not None:
+        _draw(found, plot, quiet=quiet)
     if proof is not None:
         from rlhf_budget.optimum.proof.certificate import prove
         from rlhf_budget.optimum.proof.files import packed
@@ -89,6 +98,22 @@ def plan(
         rows=lambda: [found.to_dict()],
     )
     send(answer, format_, output, quiet=quiet)
+
+
+def _require_budget(with_target: Mapping[str, object]) -> None:
+    """Refuse options that do not go with --target-bound."""
+    for option, value in with_target.items():
+        if value is not None:
+            raise typer.BadParameter(f"{option} goes with a budget: not with --target-bound.")
+
+
+def _draw(found: Plan, file: str, *, quiet: bool) -> None:
+    from rlhf_budget.planning.swings import swings
+    from rlhf_budget.report.charts import write_chart
+    from rlhf_budget.report.plan_chart import plan_chart
+
+    write_chart(plan_chart(found, swings(found)), file)
+    notice(f"Wrote {file}.", quiet=quiet)
 
 
 def _document(found: Plan, *, explain: bool) -> Document:

@@ -149,7 +149,7 @@ def _wrong_guesses(plan: Plan) -> tuple[WrongGuess, ...]:
         best[entry.constant, entry.low] = entry.allocation_at_low
         best[entry.constant, entry.high] = entry.allocation_at_high
     tried: dict[tuple[str, float], Scenario] = {}
-    for end in (*best, *_wrong(plan.scenario)):
+    for end in (*best, *half_and_twice(plan.scenario)):
         # Twice or half of a guess may be no legal value: a coverage below 1.
         with suppress(RlhfBudgetError):
             tried[end] = plan.scenario.with_values(dict([end]), check_ends=False)
@@ -168,8 +168,8 @@ def _wrong_guesses(plan: Plan) -> tuple[WrongGuess, ...]:
     return tuple(sorted(kept, key=lambda guess: -guess.plan_excess))
 
 
-def _wrong(scenario: Scenario) -> Iterator[tuple[str, float]]:
-    """Half and twice of every guess that has no range."""
+def half_and_twice(scenario: Scenario) -> Iterator[tuple[str, float]]:
+    """Half and twice of every guess that has no range, by key path."""
     ranges = {entry.constant for entry in scenario.assumed}
     guessed = guesses(scenario)
     for path, value in positive_leaves(scenario):

@@ -87,9 +87,13 @@ def sweep_chart(sweep: Sweep) -> Any:
     chart = altair.vconcat(*panels, spacing=22).resolve_scale(
         shape="independent", color="independent", strokeDash="independent"
     )
+    return styled(chart.properties(title=title, background="white"))
+
+
+def styled(chart: Any) -> Any:
+    """Give a chart the lines and letters of all pictures."""
     return (
-        chart.properties(title=title, background="white")
-        .configure_axis(
+        chart.configure_axis(
             gridColor="#e5e5e5", domainColor="#777777", labelFontSize=11, titleFontSize=12
         )
         .configure_legend(labelFontSize=11, titleFontSize=11, symbolStrokeWidth=2.5)
