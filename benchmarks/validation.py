@@ -412,9 +412,14 @@ def tight(size: Size) -> str:
 WIDTH, HEIGHT = 260, 200
 
 
+MARGIN = 40
+"""Around a picture, pixels: a viewer whose font is wider than the one measured cuts nothing off."""
+
+
 def save(chart: Any, name: str) -> None:
     PICTURES.mkdir(exist_ok=True)
-    chart.configure_view(stroke=None).save(str(PICTURES / f"{name}.svg"))
+    chart = chart.properties(padding=MARGIN).configure_view(stroke=None)
+    chart.save(str(PICTURES / f"{name}.svg"))
     folder = os.environ.get("VALIDATION_PNG")
     if folder:
         chart.save(str(Path(folder) / f"{name}.png"), scale_factor=2)
@@ -436,17 +441,30 @@ def picture_of_looseness(grid: Grid) -> None:
         if cell.kind.policy == "finite_class" and not cell.setting.labels_on_current
     ]
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("n:Q", scale=alt.Scale(type="log"), title="prompts n"),
+        x=alt.X(
+            "n:Q",
+            scale=alt.Scale(type="log", domain=[30, 8000], nice=False),
+            axis=alt.Axis(values=[50, 500, 5000], format="d"),
+            title="prompts n",
+        ),
         y=alt.Y(
             "looseness:Q",
             scale=alt.Scale(type="log", domainMin=1),
             title="bound / 95 % quantile of the error",
         ),
         color=alt.Color("bound:N", title="concentration"),
-        strokeDash=alt.StrokeDash("K:N", sort=["K = 1", "K = 4", "K = 16"], legend=None),
+    )
+    dashes = alt.StrokeDash(
+        "K:N",
+        sort=["K = 1", "K = 4", "K = 16"],
+        title="rollouts per prompt",
+        legend=alt.Legend(symbolType="stroke", symbolStrokeColor="black", symbolSize=350),
     )
     order = [f"{m:,} labels, C by {kind}" for kind in ("features", "density") for m in LABELS]
-    chart = base.mark_line(point=True).properties(width=WIDTH, height=HEIGHT)
+    layers = base.mark_line().encode(strokeDash=dashes) + base.mark_point(filled=True).encode(
+        detail="K:N"
+    )
+    chart = layers.properties(width=WIDTH, height=HEIGHT)
     save(chart.facet(alt.Facet("m:N", sort=order, title=None), columns=3), "looseness")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of sweeps: where the money goes, what the bound is made of, what more money does.
+"""Pictures of sweeps: the bound, the decisions, where the money goes, what twice of it does.
 
 Altair draws, through the extra ``plot``; one description serves pictures here and pages later.
 Colours are those of Okabe and Ito (2008), told apart by people with any colour vision; in grey they
@@ -8,6 +8,7 @@ differ in lightness, and lines and areas are named by dashes and order too.
 from __future__ import annotations
 
 import io
+import math
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 from rlhf_budget.errors import FileAccessError, MissingExtraError, Problem, ScenarioError
 from rlhf_budget.report.data import write_whole
 from rlhf_budget.report.robust_words import shared_risk
+from rlhf_budget.report.words import leaf
 from rlhf_budget.scenario.keys import KEYS
+from rlhf_budget.studies.sweeps import ENOUGH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +32,8 @@ SUFFIXES: Final = (".svg", ".png", ".pdf", ".html")
 """Endings of the files that a chart can be written to."""
 
 _WIDTH, _HEIGHT = 560, 190
+_MARGIN: Final = {"left": 12, "top": 8, "right": 48, "bottom": 8}
+"""Pixels: a viewer whose font is wider than the one measured cuts no legend off."""
 _MARKED = "#000000"
 _FEW = 12
 """Up to so many values are marked one by one."""
@@ -47,6 +52,12 @@ _TERMS: Final = {
     "no budget removes": ("#777777", [1, 4]),
 }
 """Term of the bound -> colour and dashes."""
+_DECISIONS: Final = {
+    "labels": ("labels", "#0072b2", [1, 0]),
+    "prompts": ("prompts", "#009e73", [7, 3]),
+    "rollouts of each": ("rollouts_per_prompt", "#d55e00", [2, 2]),
+}
+"""Decision -> field of the allocation, colour and dashes."""
 _FIELDS: Final = {
     "total": "total",
     "reward shift": "reward_shift",
@@ -58,9 +69,9 @@ _SHARES: Final = {"5 % of the draws": "p5", "50 %": "p50", "95 %": "p95"}
 
 
 def sweep_chart(sweep: Sweep) -> Any:
-    """Return the chart of a sweep: three panels over the constant.
+    """Return the chart of a sweep: panels over the constant, one more over the budget.
 
-    Over the budget, what is done now is marked on the bound.
+    A rule marks the scenario's own value; over the budget, diamonds mark what is done now.
 
     Raises
     ------
@@ -73,8 +84,9 @@ def sweep_chart(sweep: Sweep) -> Any:
     if not sweep.planned:
         problem = Problem(sweep.over.key, "no value that can be planned", "at least one to draw")
         raise ScenarioError((problem,))
-    last = (_spread if _is_robust(sweep) else _slopes)(altair, sweep)
-    panels = [_terms(altair, sweep), _money(altair, sweep), last]
+    panels = [_terms(altair, sweep), _decisions(altair, sweep), _money(altair, sweep)]
+    panels += [_doublings(altair, sweep)] if sweep.doublings else []
+    panels += [_spread(altair, sweep)] if _is_robust(sweep) else []
     missing = len(sweep.points) - len(sweep.planned)
     told = f"; {missing} of {len(sweep.points)} values cannot be planned" if missing else ""
     title = altair.TitleParams(
@@ -82,6 +94,7 @@ def sweep_chart(sweep: Sweep) -> Any:
         subtitle=f"{len(sweep.planned)} values, each planned anew{told}",
         anchor="start",
         fontSize=15,
+        offset=14,
         subtitleColor="#555555",
     )
     chart = altair.vconcat(*panels, spacing=22).resolve_scale(
@@ -93,7 +106,8 @@ def sweep_chart(sweep: Sweep) -> Any:
 def styled(chart: Any) -> Any:
     """Give a chart the lines and letters of all pictures."""
     return (
-        chart.configure_axis(
+        chart.properties(padding=_MARGIN)
+        .configure_axis(
             gridColor="#e5e5e5", domainColor="#777777", labelFontSize=11, titleFontSize=12
         )
         .configure_legend(labelFontSize=11, titleFontSize=11, symbolStrokeWidth=2.5)
@@ -106,44 +120,70 @@ def styled(chart: Any) -> Any:
 
 def _terms(altair: Any, sweep: Sweep) -> Any:
     names = [name for name in _TERMS if _matters(sweep, _FIELDS[name])]
+    # The total is continuous where another K takes over; the terms that it is made of jump.
     rows = [
-        {"at": value, "term": name, "value": getattr(point.optimum.bound, _FIELDS[name])}
+        {
+            "at": value,
+            "term": name,
+            "value": getattr(point.optimum.bound, _FIELDS[name]),
+            "run": 0 if name == "total" else point.optimum.allocation.rollouts_per_prompt,
+        }
         for value, point in sweep.planned
         for name in names
     ]
-    lines = _styled(
-        altair, sweep, rows, {name: _TERMS[name] for name in names}, "term of the bound"
-    )
-    title = "The bound by its terms"
+    styles = {name: _TERMS[name] for name in names}
+    lines = _styled(altair, sweep, rows, styles, "term of the bound", detail="run:N")
+    title, marked = "The bound by its terms", []
     title += ", at the middle of every range" if _is_robust(sweep) else ""
-    marked = _current(altair, sweep)
-    layers = [*lines, *marked]
-    if marked:
+    now = sweep.current
+    if now is not None and _current_is_within(sweep):
         title += "; the diamond is what is done now"
-    return altair.layer(*layers).properties(
-        width=_WIDTH, height=_HEIGHT, title=_title(altair, title)
-    )
+        rows = [{"at": now.cost.total, "value": now.bound.total, "text": "current"}]
+        mark = _diamonds(altair, sweep, rows, color=altair.value(_MARKED))
+        text = mark.mark_text(align="left", dx=9, dy=-8, fontSize=12, fontWeight="bold")
+        marked = [mark, text.encode(text="text:N")]
+    return _panel(altair, sweep, title, *lines, *marked)
 
 
 def _matters(sweep: Sweep, field: str) -> bool:
     return any(getattr(point.optimum.bound, field) > 0 for _, point in sweep.planned)
 
 
-def _current(altair: Any, sweep: Sweep) -> list[Any]:
-    """A diamond at the cost and bound of what is done now, within the range of the sweep."""
-    now = sweep.current
+def _current_is_within(sweep: Sweep) -> bool:
+    """Whether there is something done now, at a cost within the range of the sweep."""
     numbers = [value for value, _ in sweep.planned if not isinstance(value, str)]
-    if now is None or not numbers or not min(numbers) <= now.cost.total <= max(numbers):
-        return []
-    rows = [{"at": now.cost.total, "value": now.bound.total, "text": "current"}]
+    cost = sweep.current.cost.total if sweep.current else math.nan
+    return bool(numbers) and min(numbers) <= cost <= max(numbers)
+
+
+def _diamonds(altair: Any, sweep: Sweep, rows: list[dict[str, Any]], **channels: Any) -> Any:
     base = altair.Chart(altair.Data(values=rows)).encode(
-        x=_horizontal(altair, sweep), y=altair.Y("value:Q", title="bound (reward units)")
+        x=_horizontal(altair, sweep), y="value:Q", **channels
     )
-    mark = base.mark_point(
-        shape="diamond", size=130, filled=True, color=_MARKED, stroke="white", opacity=1
-    )
-    text = base.mark_text(align="left", dx=9, dy=-8, fontSize=12, fontWeight="bold")
-    return [mark, text.encode(text="text:N")]
+    return base.mark_point(shape="diamond", size=130, filled=True, stroke="white", opacity=1)
+
+
+def _decisions(altair: Any, sweep: Sweep) -> Any:
+    """Steps, as a decision jumps from one count to the next; on a log scale 0 has no place."""
+
+    def rows_of(at: Any, allocation: Any) -> list[dict[str, Any]]:
+        counts = {name: getattr(allocation, _DECISIONS[name][0]) for name in _DECISIONS}
+        return [{"at": at, "term": k, "value": v} for k, v in counts.items() if v > 0]
+
+    rows = [row for at, point in sweep.planned for row in rows_of(at, point.optimum.allocation)]
+    styles = {
+        name: _DECISIONS[name][1:]
+        for name in _DECISIONS
+        if any(row["term"] == name for row in rows)
+    }
+    axis = altair.Axis(format="~s", tickCount=6)
+    vertical = altair.Y("value:Q", title="count (log)", scale=altair.Scale(type="log"), axis=axis)
+    lines = _styled(altair, sweep, rows, styles, "decision", vertical, steps=True)
+    now = sweep.current
+    if now is not None and _current_is_within(sweep):
+        marked = rows_of(now.cost.total, now.allocation)
+        lines.append(_diamonds(altair, sweep, marked, color="term:N"))
+    return _panel(altair, sweep, "What to buy", *lines)
 
 
 def _money(altair: Any, sweep: Sweep) -> Any:
@@ -162,7 +202,7 @@ def _money(altair: Any, sweep: Sweep) -> Any:
     drawn = (
         base.mark_bar(stroke="white")
         if _is_named(sweep)
-        else base.mark_area(stroke="white", strokeWidth=1.2, opacity=1)
+        else base.mark_area(stroke="white", strokeWidth=1.2, opacity=1, interpolate="step")
     )
     areas = drawn.encode(
         x=_horizontal(altair, sweep),
@@ -175,8 +215,7 @@ def _money(altair: Any, sweep: Sweep) -> Any:
         color=altair.Color("part:N", title="spent on", scale=scale),
         order=altair.Order("order:Q"),
     )
-    title = "Where the money goes, stacked"
-    return areas.properties(width=_WIDTH, height=_HEIGHT, title=_title(altair, title))
+    return _panel(altair, sweep, "Where the money goes, stacked", areas)
 
 
 def _share(point: PlannedPoint, name: str) -> float:
@@ -184,26 +223,16 @@ def _share(point: PlannedPoint, name: str) -> float:
     return 100.0 * float(getattr(cost, name)) / cost.total if cost.total > 0 else 0.0
 
 
-def _slopes(altair: Any, sweep: Sweep) -> Any:
-    rows = [
-        {"at": value, "slope": -point.marginal.bound_per_currency}
-        for value, point in sweep.planned
-        if point.marginal is not None and point.marginal.bound_per_currency < 0
-    ]
-    currency = sweep.scenario.currency
-    slopes = [float(row["slope"]) for row in rows]
-    is_log = bool(slopes) and _spreads(slopes)
-    vertical = altair.Y(
-        "slope:Q",
-        title=["bound removed by", f"one more {currency}{' (log)' if is_log else ''}"],
-        scale=altair.Scale(type="log" if is_log else "linear"),
-        axis=altair.Axis(format=".0e" if is_log else ".1e", tickCount=5),
-    )
-    lines = _lines(altair, sweep, rows, vertical, color=altair.value("#0072b2"))
-    title = "What a little more money does"
-    return altair.layer(*lines).properties(
-        width=_WIDTH, height=_HEIGHT, title=_title(altair, title)
-    )
+def _doublings(altair: Any, sweep: Sweep) -> Any:
+    rows = [{"at": each.budget, "buys": 100.0 * each.buys} for each in sweep.doublings]
+    vertical = altair.Y("buys:Q", title=["bound removed by", "twice the budget (%)"])
+    base = altair.Chart(altair.Data(values=rows)).encode(x=_horizontal(altair, sweep), y=vertical)
+    line = base.mark_line(strokeWidth=1, color="#0072b2")
+    points = base.mark_point(filled=True, size=55, opacity=1, color="#0072b2")
+    little = altair.Chart(altair.Data(values=[{"buys": 100.0 * ENOUGH}]))
+    rule = little.mark_rule(strokeDash=[7, 3], color="#777777").encode(y="buys:Q")
+    title = "What a doubling of the budget buys; below the dashes, little"
+    return _panel(altair, sweep, title, line, points, rule)
 
 
 def _spread(altair: Any, sweep: Sweep) -> Any:
@@ -220,10 +249,7 @@ def _spread(altair: Any, sweep: Sweep) -> Any:
     ]
     styles = dict(zip((risk, *_SHARES), _TERMS.values(), strict=False))
     lines = _styled(altair, sweep, rows, styles, "over the draws")
-    title = "The bound over what may be true"
-    return altair.layer(*lines).properties(
-        width=_WIDTH, height=_HEIGHT, title=_title(altair, title)
-    )
+    return _panel(altair, sweep, "The bound over what may be true", *lines)
 
 
 # --- what panels share ---------------------------------------------------------------------------
@@ -233,14 +259,41 @@ def _title(altair: Any, text: str) -> Any:
     return altair.TitleParams(text, anchor="start", frame="group", fontSize=12.5)
 
 
+def _panel(altair: Any, sweep: Sweep, title: str, *layers: Any) -> Any:
+    """A panel with a rule where the scenario itself stands."""
+    return altair.layer(*layers, *_here(altair, sweep)).properties(
+        width=_WIDTH, height=_HEIGHT, title=_title(altair, title)
+    )
+
+
+def _here(altair: Any, sweep: Sweep) -> list[Any]:
+    """A rule at the scenario's own value, where it lies within the sweep."""
+    own = leaf(sweep.scenario.inputs(), sweep.over.key)
+    if own is None or _is_named(sweep):
+        return []
+    numbers = [float(value) for value in sweep.over.values]
+    if not min(numbers) <= own <= max(numbers):
+        return []
+    rows = [{"at": own, "text": "you are here"}]
+    base = altair.Chart(altair.Data(values=rows)).encode(x=_horizontal(altair, sweep))
+    rule = base.mark_rule(color="#555555", strokeDash=[4, 3])
+    left = own > 0.5 * (min(numbers) + max(numbers))
+    text = base.mark_text(
+        align="right" if left else "left", dx=-5 if left else 5, dy=7, color="#555555"
+    )
+    return [rule, text.encode(text="text:N", y=altair.value(0))]
+
+
 def _styled(
     altair: Any,
     sweep: Sweep,
     rows: list[dict[str, Any]],
     styles: Mapping[str, tuple[str, list[int]]],
     title: str,
+    vertical: Any = None,
+    **more: Any,
 ) -> list[Any]:
-    """Lines of reward units, told apart by colour, dashes and shape."""
+    """Lines, of reward units where no other axis is given, told apart by colour, dashes, shape."""
     names = list(styles)
     scale = altair.Scale(domain=names, range=[styles[name][0] for name in names])
     dashes = altair.Scale(domain=names, range=[styles[name][1] for name in names])
@@ -250,10 +303,11 @@ def _styled(
         altair,
         sweep,
         rows,
-        altair.Y("value:Q", title="bound (reward units)"),
+        vertical or altair.Y("value:Q", title="bound (reward units)"),
         color=altair.Color("term:N", scale=scale, legend=legend),
         strokeDash=altair.StrokeDash("term:N", scale=dashes, legend=legend),
         shape=altair.Shape("term:N", scale=altair.Scale(domain=names), legend=legend),
+        **more,
     )
 
 
@@ -262,19 +316,25 @@ def _is_robust(sweep: Sweep) -> bool:
 
 
 def _lines(
-    altair: Any, sweep: Sweep, rows: list[dict[str, Any]], vertical: Any, **channels: Any
+    altair: Any,
+    sweep: Sweep,
+    rows: list[dict[str, Any]],
+    vertical: Any,
+    *,
+    steps: bool = False,
+    **channels: Any,
 ) -> list[Any]:
-    """Lines; few values are marked by points, and words are not joined."""
+    """Lines or steps; few values are marked by points, and words are not joined."""
     shape = {"shape": channels.pop("shape")} if "shape" in channels else {}
     base = altair.Chart(altair.Data(values=rows)).encode(
         x=_horizontal(altair, sweep), y=vertical, color=channels["color"]
     )
     if _is_named(sweep):
         return [base.mark_point(filled=True, size=90, opacity=1).encode(**shape)]
-    layers = [base.mark_line(strokeWidth=2.2).encode(**channels)]
-    if len(sweep.points) <= _FEW:
-        layers.append(base.mark_point(filled=True, size=55, opacity=1))
-    return layers
+    line = base.mark_line(strokeWidth=2.2, interpolate="step" if steps else "linear")
+    size = 55 if len(sweep.points) <= _FEW else 10
+    # A value on its own is no line.
+    return [line.encode(**channels), base.mark_point(filled=True, size=size, opacity=1)]
 
 
 def _is_named(sweep: Sweep) -> bool:
@@ -289,7 +349,8 @@ def _horizontal(altair: Any, sweep: Sweep) -> Any:
         return altair.X("at:N", title=title, sort=names, axis=axis)
     numbers = [float(value) for value in sweep.over.values]
     is_log = sweep.over.scale == "log" or (sweep.over.scale is None and _spreads(numbers))
-    scale = altair.Scale(type="log" if is_log else "linear", zero=False, nice=False)
+    ends = [min(numbers), max(numbers)]
+    scale = altair.Scale(type="log" if is_log else "linear", zero=False, nice=False, domain=ends)
     axis = altair.Axis(
         format="~g" if max(numbers) < 1e4 else "~s", labelOverlap="greedy", tickCount=8
     )

@@ -7,21 +7,27 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged
+from rlhf_budget.report.first_screen import rounded
 from rlhf_budget.report.numbers import percent, plain, significant
 from rlhf_budget.report.robust_words import shared_risk
 from rlhf_budget.report.underway import counted
 from rlhf_budget.report.words import amount, buys_labels, count, purchase
+from rlhf_budget.studies.sweeps import ENOUGH, Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rlhf_budget.bound.results import Allocation, Bound
+    from rlhf_budget.bound.results import Bound
     from rlhf_budget.planning.results import CurrentOverDraws, Robust
     from rlhf_budget.report.document import Cell, Document, Kind
-    from rlhf_budget.studies.sweeps import PlannedPoint, Sweep, Value
+    from rlhf_budget.studies.sweeps import PlannedPoint, Point, Sweep, Value
 
 CURRENT = "current"
 """Names the row of what is done now, at the budget that it costs."""
+MOST_ROWS = 15
+"""Values shown; of more every second, third, ... is, and the last. Data have them all."""
+DIGITS = 3
+"""Significant digits of a value between the ends of a range, and of counts."""
 
 
 def sweep_document(sweep: Sweep) -> Document:
@@ -29,25 +35,16 @@ def sweep_document(sweep: Sweep) -> Document:
     return arranged(
         f"{sweep.scenario.name} over {sweep.over.key}",
         _verdict(sweep),
-        Section("Decisions", (_decisions(sweep),)),
-        Section("Bound, reward units", (_bounds(sweep),)),
-        Section("What is counted", counted(sweep.scenario)),
         Section(
-            "Cost and clip threshold"
-            if _risk(sweep)
-            else "Cost, value of more money, and clip threshold",
-            (_money(sweep),),
+            "Decisions" if _risk(sweep) else "Decisions and bound, reward units", _decisions(sweep)
         ),
+        Section("Bound, reward units", _risks(sweep)),
+        Section("What is counted", counted(sweep.scenario)),
         Section("Beside the current allocation", _current(sweep)),
         Section("Without a plan", _failures(sweep)),
         Section("Limits that bind", _at_values(sweep, lambda point: point.binding, "text")),
         Section("Warnings", _at_values(sweep, lambda point: point.warnings, "warning")),
     )
-
-
-def written_value(value: Value) -> str:
-    """Write a value of the constant."""
-    return value if isinstance(value, str) else plain(value)
 
 
 def _verdict(sweep: Sweep) -> Paragraph:
@@ -67,7 +64,7 @@ def _verdict(sweep: Sweep) -> Paragraph:
         else f"{name} is {_bound_at(*lowest, sweep)}."
     )
     sketch = tuple(point.judged for _, point in planned)
-    return Paragraph(text + told, sketch=sketch if len(sketch) > 2 else ())
+    return Paragraph(f"{text}{_doubling(sweep)}{told}", sketch=sketch if len(sketch) > 2 else ())
 
 
 def _risk(sweep: Sweep) -> str:
@@ -77,34 +74,100 @@ def _risk(sweep: Sweep) -> str:
 
 def _bound_at(value: Value, point: PlannedPoint, sweep: Sweep) -> str:
     total = significant(point.judged)
-    return f"{total} (at {sweep.over.key} {written_value(value)})"
+    return f"{total} (at {sweep.over.key} {_text(sweep, value)})"
 
 
-# --- tables --------------------------------------------------------------------------------------
+def _doubling(sweep: Sweep) -> str:
+    """What a doubling of the budget buys: of the scenario's own, and where it buys little."""
+    if not sweep.doublings:
+        return ""
+    currency, enough, last = sweep.scenario.currency, sweep.enough, sweep.doublings[-1]
+    own = next((d for d in sweep.doublings if d.budget == sweep.scenario.budget), None)
+    text = ""
+    if own is not None:
+        text = f" Doubling your {amount(own.budget, currency)} lowers it by {percent(own.buys)}."
+    if enough is not None:
+        return (
+            f"{text} From {amount(rounded(enough, -1), currency)} on a doubling buys less than "
+            f"{100 * ENOUGH:g} %."
+        )
+    if last is own:
+        return text
+    return (
+        f"{text} Even at {amount(rounded(last.budget, -1), currency)} a doubling still buys "
+        f"{percent(last.buys)}."
+    )
 
 
-def _decisions(sweep: Sweep) -> Table:
+# --- tables ------------------------------------------------------------------------------------
+
+
+def _text(sweep: Sweep, value: Value) -> str:
+    shown = _short(sweep, value)
+    return shown if isinstance(shown, str) else plain(shown)
+
+
+def _short(sweep: Sweep, value: Value) -> Value:
+    """Round a value that stands between the ends of a range; what a user wrote stays."""
+    over = sweep.over
+    if over.scale is None or isinstance(value, str) or value in {over.first, over.last}:
+        return value
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _decisions(sweep: Sweep) -> tuple[Table | Paragraph, ...]:
     labels = buys_labels(sweep.scenario)
+    robust = bool(_risk(sweep))
+    proved = all(point.optimum.status == "optimal" for _, point in sweep.planned)
+    clipped = any(p.optimum.allocation.clip_threshold is not None for _, p in sweep.planned)
     columns = (
         Column(sweep.over.key, "plain"),
         Column("prompts", "integer"),
         Column("rollouts each", "integer"),
         *([Column("labels", "integer")] if labels else []),
-        Column("status"),
+        *([Column("clip, nats", "significant")] if clipped else []),
+        *([] if robust else [Column("bound", "significant")]),
+        *([] if proved else [Column("status")]),
     )
 
-    def cells(a: Allocation) -> tuple[Cell, ...]:
-        return (a.prompts, a.rollouts_per_prompt, *((a.labels,) if labels else ()))
+    def cells(held: PlannedPoint | Held | None, status: str) -> tuple[Cell, ...]:
+        if held is None:
+            return (status, *((None,) * (len(columns) - 2)))
+        plan = held if isinstance(held, Held) else held.optimum
+        a, exact = plan.allocation, isinstance(held, Held)
+        return (
+            *((a.prompts if exact else rounded(a.prompts, -1)), a.rollouts_per_prompt),
+            *([a.labels if exact else rounded(a.labels, -1)] if labels else []),
+            *([a.clip_threshold] if clipped else []),
+            *([] if robust else [plan.bound.total]),
+            *([] if proved else [status]),
+        )
 
-    rows = []
-    for point in sweep.points:
-        found = point.planned
-        decided = (None,) * (len(columns) - 2) if found is None else cells(found.optimum.allocation)
-        status = {"optimal": "proved", "not_proved": "not proved"}.get(point.status, point.status)
-        rows.append(Row((point.value, *decided, status)))
+    shown = _shown(sweep)
+    names = {"optimal": "proved", "not_proved": "not proved"}
+    rows = [
+        Row(
+            (
+                _short(sweep, point.value),
+                *cells(point.planned, names.get(point.status, point.status)),
+            )
+        )
+        for point in shown
+    ]
     now = sweep.current
-    marked = None if now is None else (*cells(now.allocation), "as it is")
-    return _with_current(sweep, Table(columns, (*rows,)), marked)
+    marked = None if now is None else cells(now, "as it is")
+    table = _with_current(sweep, Table(columns, (*rows,)), marked)
+    if len(shown) == len(sweep.points):
+        return (table,)
+    note = f"{len(shown)} of {len(sweep.points)} values; --format csv or json has all, exactly."
+    return (table, Paragraph(note, "note"))
+
+
+def _shown(sweep: Sweep) -> tuple[Point, ...]:
+    """All points, or every second, third, ... of many, and the last."""
+    step = -(-(len(sweep.points) - 1) // (MOST_ROWS - 1)) or 1
+    some = sweep.points[::step]
+    return some if some[-1] is sweep.points[-1] else (*some, sweep.points[-1])
 
 
 def _with_current(sweep: Sweep, table: Table, cells: tuple[Cell, ...] | None) -> Table:
@@ -118,8 +181,11 @@ def _with_current(sweep: Sweep, table: Table, cells: tuple[Cell, ...] | None) ->
     return replace(table, rows=(*table.rows[:place], marked, *table.rows[place:]))
 
 
-def _risks(sweep: Sweep, name: str) -> Table:
+def _risks(sweep: Sweep) -> tuple[Table, ...]:
     """Robust plans: the risk, the bound over the draws and at the middle of every range."""
+    name = _risk(sweep)
+    if not name:
+        return ()
     names = (name, "5 %", "50 %", "95 %", "at the middle")
     columns = (Column(sweep.over.key, "plain"), *(Column(each, "significant") for each in names))
 
@@ -128,56 +194,16 @@ def _risks(sweep: Sweep, name: str) -> Table:
         return over.value, spread.p5, spread.p50, spread.p95, middle.total
 
     rows = tuple(
-        Row((value, *cells(point.robust, point.optimum.bound)))
-        for value, point in sweep.planned
-        if point.robust
+        Row((_short(sweep, point.value), *cells(found.robust, found.optimum.bound)))
+        for point in _shown(sweep)
+        if (found := point.planned) is not None and found.robust
     )
     now, over = sweep.current, _current_over_draws(sweep)
     marked = cells(over, now.bound) if now is not None and over is not None else None
     if marked is not None and "regret" in name:
         # What is best for each draw depends on the budget, the bounds of what is done now do not.
         marked = (None, *marked[1:])
-    return _with_current(sweep, Table(columns, rows), marked)
-
-
-def _bounds(sweep: Sweep) -> Table:
-    risk = _risk(sweep)
-    if risk:
-        return _risks(sweep, risk)
-    names = ("bound", "sampling", "reward shift", "KL clipping")
-    columns = (Column(sweep.over.key, "plain"), *(Column(name, "significant") for name in names))
-
-    def cells(b: Bound) -> tuple[Cell, ...]:
-        return b.total, b.sampling, b.reward_shift, b.kl_clipping
-
-    rows = tuple(Row((value, *cells(point.optimum.bound))) for value, point in sweep.planned)
-    marked = None if sweep.current is None else cells(sweep.current.bound)
-    return _with_current(sweep, Table(columns, rows), marked)
-
-
-def _money(sweep: Sweep) -> Table:
-    currency, robust = sweep.scenario.currency, bool(_risk(sweep))
-    slope = () if robust else (Column(f"bound per {currency}", "significant"),)
-    columns = (
-        Column(sweep.over.key, "plain"),
-        Column(f"cost, {currency}", "money"),
-        *slope,
-        Column("clip, nats", "significant"),
-    )
-
-    def cells(point: PlannedPoint) -> tuple[Cell, ...]:
-        slope = point.marginal and point.marginal.bound_per_currency
-        return point.optimum.cost.total, *(() if robust else (slope,))
-
-    rows = tuple(
-        Row((value, *cells(point), point.optimum.allocation.clip_threshold))
-        for value, point in sweep.planned
-    )
-    now = sweep.current
-    marked = None
-    if now is not None:
-        marked = (now.cost.total, *(None for _ in slope), now.allocation.clip_threshold)
-    return _with_current(sweep, Table(columns, rows), marked)
+    return (_with_current(sweep, Table(columns, rows), marked),)
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -223,7 +249,7 @@ def _failures(sweep: Sweep) -> tuple[Paragraph, ...]:
     for status in ("infeasible", "invalid"):
         points = [point for point in sweep.points if point.status == status]
         if points:
-            values = _values([point.value for point in points])
+            values = _values(sweep, [point.value for point in points])
             first = str(points[0].outcome)
             paragraphs.append(Paragraph(f"{values}. The first: {first}", "bad", status))
     return tuple(paragraphs)
@@ -240,15 +266,17 @@ def _at_values(
     everywhere = len(sweep.planned)
     return tuple(
         Paragraph(
-            "at every value." if len(values) == everywhere else f"at {_values(values)}.", kind, name
+            "at every value." if len(values) == everywhere else f"at {_values(sweep, values)}.",
+            kind,
+            name,
         )
         for name, values in found.items()
     )
 
 
-def _values(values: list[Value]) -> str:
+def _values(sweep: Sweep, values: list[Value]) -> str:
     """Name a few values, or the ends of many."""
     if len(values) <= 3:
-        return ", ".join(map(written_value, values))
-    ends = f"{written_value(values[0])} to {written_value(values[-1])}"
+        return ", ".join(_text(sweep, value) for value in values)
+    ends = f"{_text(sweep, values[0])} to {_text(sweep, values[-1])}"
     return f"{len(values)} values from {ends}"

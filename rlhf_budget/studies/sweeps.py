@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -38,6 +39,14 @@ Value = Annotated[float | str | bool, Unit("in the constant's unit")]
 PointStatus = Literal["optimal", "not_proved", "infeasible", "invalid"]
 
 STATUSES: Final[tuple[PointStatus, ...]] = ("optimal", "not_proved", "infeasible", "invalid")
+ENOUGH: Final = 0.05
+"""A doubling of the budget that lowers the bound by less than this share of it buys little."""
+MOST_DOUBLINGS: Final = 40
+"""Doublings looked at, those of the largest budgets: 12 powers of ten."""
+LARGEST: Final = 1e300
+"""Budget that is not doubled any more."""
+ROUNDING: Final = 1e-9
+"""Of a logarithm to base two: a range of a whole number of doublings has them all."""
 BATCH: Final = 200
 """Points planned at once: enough to share the work, few enough to tell how far it is."""
 
@@ -170,6 +179,25 @@ class Held(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Doubling(Record):
+    """What twice a budget buys."""
+
+    budget: units.Money
+    """The budget."""
+    bound: units.BoundTerm
+    """The best bound within it."""
+    doubled: units.BoundTerm
+    """The best bound within twice the budget."""
+
+    json_names: ClassVar = ("...", "buys")
+
+    @property
+    def buys(self) -> units.Relative:
+        """How much lower the bound is then, as a fraction of it."""
+        return 1.0 - self.doubled / self.bound if self.bound > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Sweep(Record):
     """A scenario planned at many values of one constant."""
 
@@ -181,6 +209,8 @@ class Sweep(Record):
         "points",
         "summary",
         "current",
+        "doublings",
+        "enough",
     )
 
     scenario: Scenario
@@ -191,6 +221,15 @@ class Sweep(Record):
     """One for each value, in their order."""
     current: Held | None
     """Over the budget: what the scenario does now, to stand beside the frontier."""
+    doublings: tuple[Doubling, ...] = ()
+    """Over the budget: what each doubling of it buys, through the scenario's own; empty for robust
+    plans."""
+
+    @property
+    def enough(self) -> units.Money | None:
+        """Least of these budgets from which on no doubling buys 5 % of the bound; None for none."""
+        few = itertools.takewhile(lambda each: each.buys < ENOUGH, reversed(self.doublings))
+        return min((each.budget for each in few), default=None)
 
     @property
     def planned(self) -> tuple[tuple[Value, PlannedPoint], ...]:
@@ -261,7 +300,10 @@ def sweep(
             on_points(len(points))
     if all(isinstance(point.outcome, ScenarioError) for point in points):
         raise next(p.outcome for p in points if isinstance(p.outcome, ScenarioError))
-    return Sweep(scenario, over, tuple(points), _current(points) if over.key == "budget" else None)
+    if over.key != "budget":
+        return Sweep(scenario, over, tuple(points), None)
+    ladder = () if robust is not None else tuple(_doublings(scenario, over, tolerance))
+    return Sweep(scenario, over, tuple(points), _current(points), ladder)
 
 
 def _points(
@@ -326,6 +368,26 @@ def _current(points: Sequence[Point]) -> Held | None:
     planned = next((point.planned for point in points if point.planned is not None), None)
     now = None if planned is None else current(planned.optimum)
     return None if now is None else Held(now.allocation, now.bound, now.cost)
+
+
+def _doublings(scenario: Scenario, over: Over, tolerance: float) -> Iterator[Doubling]:
+    """Double budgets from the first to the last, through the scenario's own where it is between."""
+    budgets = [float(value) for value in over.values if not isinstance(value, str) and value > 0]
+    if not budgets:
+        return
+    first, last = min(budgets), min(max(budgets), LARGEST)
+    own = scenario.budget
+    through = own if own is not None and first <= own <= last else first
+    most, down = (
+        math.floor(math.log2(high) - math.log2(low) + ROUNDING)
+        for low, high in ((through, last), (first, through))
+    )
+    ladder = [through * 2.0**at for at in range(max(-down, most - MOST_DOUBLINGS + 1), most + 2)]
+    planned = plan_many([scenario.with_values({"budget": each}) for each in ladder],
+                        tolerance=tolerance)  # fmt: skip
+    for budget, (once, twice) in zip(ladder, itertools.pairwise(planned), strict=False):
+        if isinstance(once, Optimum) and isinstance(twice, Optimum):
+            yield Doubling(budget, once.bound.total, twice.bound.total)
 
 
 # --- values --------------------------------------------------------------------------------------

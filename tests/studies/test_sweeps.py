@@ -14,9 +14,19 @@ from report_helpers import check_snapshot
 
 from rlhf_budget import FileAccessError, ScenarioError, load_scenario, plan
 from rlhf_budget.report.charts import sweep_chart, write_chart
-from rlhf_budget.report.sweep_document import sweep_document
+from rlhf_budget.report.document import Table
+from rlhf_budget.report.sweep_document import MOST_ROWS, sweep_document
 from rlhf_budget.report.terminal import show
-from rlhf_budget.studies.sweeps import BATCH, Over, Sweep, listed, parse_over, spaced, sweep
+from rlhf_budget.studies.sweeps import (
+    BATCH,
+    MOST_DOUBLINGS,
+    Over,
+    Sweep,
+    listed,
+    parse_over,
+    spaced,
+    sweep,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,10 +187,76 @@ def test_the_chart_has_titles_units_and_the_mark() -> None:
         "budget (USD), log scale",
         "bound (reward units)",
         "share of the cost (%)",
-        "one more USD (log)",
+        "twice the budget (%)",
         "the diamond is what is done now",
+        "What to buy",
+        "you are here",
     ):
         assert words in text, words
+
+
+def test_decisions_are_steps_and_no_term_is_joined_across_jumps_of_k() -> None:
+    found = swept(spaced("budget", 400, 5e5, points=30), current=CURRENT)
+    chart = sweep_chart(found).to_dict()
+    terms, decisions, money, doublings = chart["vconcat"]
+    assert decisions["layer"][0]["mark"]["interpolate"] == "step"
+    assert money["layer"][0]["mark"]["interpolate"] == "step"
+    assert terms["layer"][0]["encoding"]["detail"]["field"] == "run"
+    drawn = [row for row in terms["layer"][0]["data"]["values"] if row["term"] == "sampling"]
+    assert [row["run"] for row in drawn] == [
+        point.optimum.allocation.rollouts_per_prompt for _, point in found.planned
+    ]
+    assert len({row["run"] for row in drawn}) > 1
+    # Every panel says where the scenario's own budget is; three decisions of current are marked.
+    for panel in (terms, decisions, money, doublings):
+        marks = [layer["data"]["values"] for layer in panel["layer"] if "data" in layer]
+        assert [{"at": 50000, "text": "you are here"}] in marks
+    diamonds = next(each for each in decisions["layer"] if each["mark"].get("shape") == "diamond")
+    assert {row["value"] for row in diamonds["data"]["values"]} == {2000, 8, 5000}
+
+
+def test_what_a_doubling_buys_is_planned_through_the_own_budget() -> None:
+    mapping = scenario_mapping()
+    found = sweep(load_scenario(mapping), spaced("budget", 1e4, 1e8, points=3))
+    assert 50000.0 in {each.budget for each in found.doublings}
+    assert 1e4 <= found.doublings[0].budget < 2e4
+    assert 5e7 < found.doublings[-1].budget <= 1e8
+    for each in found.doublings[::4]:
+        for budget, bound in ((each.budget, each.bound), (2 * each.budget, each.doubled)):
+            single = plan(load_scenario(mapping, set_values=[f"budget={budget}"]))
+            assert single.bound.total == bound
+    assert found.enough is not None
+    for each in found.doublings:
+        little = 1.0 - each.doubled / each.bound < 0.05
+        assert little == (each.budget >= found.enough)
+    text = " ".join(shown(found, 80).split())
+    assert "Doubling your 50,000 USD lowers it by" in text
+    assert "on a doubling buys less than 5 %" in text
+    early = " ".join(shown(swept(spaced("budget", 1e3, 1e4)), 80).split())
+    assert "a doubling still buys" in early
+    assert swept(listed("costs.label", [1.0])).doublings == ()
+
+
+@pytest.mark.parametrize("ends", [(1e-300, 1e-299), (1e299, 1.7e308), (-5, 0), (7, 7)])
+def test_no_range_of_budgets_is_too_odd_to_double(ends: tuple[float, float]) -> None:
+    found = swept(listed("budget", [*ends, 1e5]))
+    assert len(found.doublings) <= MOST_DOUBLINGS
+
+
+def test_many_values_become_few_rows_of_round_numbers() -> None:
+    found = swept(spaced("budget", 1234, 567890, points=40), current=CURRENT)
+    table = sweep_document(found).sections[0].parts[0]
+    assert isinstance(table, Table)
+    assert len(table.rows) <= MOST_ROWS + 1
+    values = [row.cells[0] for row in table.rows if row.cells[0] != "current"]
+    assert (values[0], values[-1]) == (1234, 567890)
+    assert all(float(f"{value:.3g}") == value for value in values[1:-1])
+    assert "14 of 40 values" in shown(found, 80)
+    assert len(shown(found, 80).splitlines()) <= 32
+    # What a reader wrote is not rounded.
+    listed_ = sweep_document(swept(listed("budget", [12345, 67890]))).sections[0].parts[0]
+    assert isinstance(listed_, Table)
+    assert [row.cells[0] for row in listed_.rows] == [12345, 67890]
 
 
 def test_words_are_not_joined_by_lines() -> None:
