@@ -315,7 +315,12 @@ KEYS: Final[dict[str, Key]] = {
         "Prompts", "prompts", "whole", at_least=1, at_most=LARGEST_COUNT, default=REQUIRED
     ),
     "current.rollouts_per_prompt": Key(
-        "Rollouts of each prompt", "rollouts", "whole", at_least=1, default=REQUIRED
+        "Rollouts of each prompt",
+        "rollouts",
+        "whole",
+        at_least=1,
+        at_most=1_000_000,
+        default=REQUIRED,
     ),
     "current.labels": Key(
         "New labels", "labels", "whole", at_least=0, at_most=LARGEST_COUNT, default=0
