@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rlhf_budget.bound import terms as formulas
-from rlhf_budget.bound.results import Allocation
 from rlhf_budget.bound.tails.stacked import StackedTails
 from rlhf_budget.optimum.arrays import ROUNDING
 from rlhf_budget.optimum.budget_problem import BudgetProblem, budget_problem
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from rlhf_budget.bound.results import Allocation
     from rlhf_budget.optimum.case import Case
     from rlhf_budget.optimum.money import Prices
     from rlhf_budget.optimum.search import Boxes
@@ -163,7 +163,8 @@ class RobustProblem:
         (least_prompts, most_prompts), (least_labels, most_labels) = case.prompts, case.labels
         K = case.rollouts[row]
         n = min(x, self._prompts_affordable(K, least_labels, most_prompts))
-        if n < least_prompts:
+        # No prompts to come, as a run under way may have, belong to the first row alone.
+        if n < least_prompts or (n == 0 and row > 0):
             return WORST
         m = self._in_enough_prices(
             [price.labels_affordable(n, K, most_labels) for price, _ in self.prices]
@@ -192,11 +193,14 @@ class RobustProblem:
 
     # --- the risk and its threshold ---------------------------------------------------------------
 
-    def threshold(self, allocation: Allocation) -> float | None:
-        """The τ that is best for all the draws together."""
-        rows = self.draws.cases[0].rollouts
-        row = rows.index(allocation.rollouts_per_prompt)
-        return self._best(row, allocation.prompts, allocation.labels)[1]
+    def allocation(self, n: int, K: int, m: int) -> Allocation:
+        """What n prompts, K rollouts of each and m labels to come make of the whole run.
+
+        With the τ that is best for all the draws together.
+        """
+        case = self.draws.cases[0]
+        τ = self._best(case.rollouts.index(K), n, m)[1]
+        return replace(case.allocation(n, K, m), clip_threshold=τ)
 
     def _best(self, row: int, n: int, m: int) -> tuple[float, float | None]:
         """The risk at an allocation, at its best τ, which is returned too."""
@@ -439,6 +443,6 @@ def minimise_risk(
     if not search.best.tie or not math.isfinite(search.best.value):
         return None
     _, n, K, m = search.best.tie
-    found = Allocation(n, K, m, None)
-    allocation = Allocation(n, K, m, problem.threshold(found))
-    return Outcome(allocation, search.best.value, search.lower_bound, search.evaluations)
+    return Outcome(
+        problem.allocation(n, K, m), search.best.value, search.lower_bound, search.evaluations
+    )

@@ -224,7 +224,6 @@ def optimise_each_robustly(
 def _robustly(middle: Optimum, asked: Robustness, tolerance: float) -> RobustlyPlanned:
     from rlhf_budget.planning.uncertainty import optimise_robustly  # noqa: PLC0415 - seldom used
 
-    _require_no_progress(middle.scenario, "--robust")
     found = optimise_robustly(middle, asked, tolerance=tolerance)
     a, robust, case = found.allocation, found.robust, middle.case
     optimum = replace(
@@ -232,11 +231,11 @@ def _robustly(middle: Optimum, asked: Robustness, tolerance: float) -> RobustlyP
         status="optimal" if robust.proved else "not_proved",
         allocation=a,
         bound=case.bound.at(a),
-        cost=case.prices.cost(a.prompts, a.rollouts_per_prompt, a.labels),
         certificate=Certificate(
             robust.lower_bound, robust.relative_gap, robust.proved, found.evaluations
         ),
     )
+    optimum = replace(optimum, cost=case.prices.cost(*optimum.to_come))
     # Nothing was assumed to be at its middle.
     warnings = tuple(each for each in notices(optimum) if each.code != "assumed-constants")
     return RobustlyPlanned(optimum, robust, middle, warnings)
@@ -257,7 +256,6 @@ def with_information(plan: Plan, *, affordable: float = 0.95, seed: int = 0) -> 
     from rlhf_budget.planning.information import worth_knowing  # noqa: PLC0415 - seldom used
     from rlhf_budget.planning.uncertainty import Robustness  # noqa: PLC0415
 
-    _require_no_progress(plan.scenario, "--information")
     asked = Robustness(affordable=affordable, seed=seed)
     return replace(plan, information=worth_knowing(plan.scenario, asked))
 
@@ -266,12 +264,6 @@ def _require_finite(target_bound: float) -> None:
     if not math.isfinite(target_bound):
         wrong = Problem("target_bound", str(target_bound), "a finite number of reward units")
         raise ScenarioError((wrong,))
-
-
-def _require_no_progress(scenario: Scenario, option: str) -> None:
-    if scenario.progress is not None:
-        allowed = f"no progress: the rest of a run is planned without {option}, as yet"
-        raise ScenarioError((Problem("progress", "a run under way", allowed),))
 
 
 def _missing_budget() -> ScenarioError:

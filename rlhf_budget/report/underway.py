@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rlhf_budget.planning.advice import AS_GOOD
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table
 from rlhf_budget.report.numbers import percent, significant
+from rlhf_budget.report.robust_words import risk_name
 from rlhf_budget.report.words import amount, buys_labels, count, listing
 
 if TYPE_CHECKING:
@@ -62,11 +63,17 @@ def course(plan: Plan, *, unknown: str = TO_WEIGH) -> str:
     if current.violations:
         broken = listing(list(current.violations))
         return f"{text}. The old plan cannot be followed to its end: it breaks {broken}."
-    if current.excess_relative <= AS_GOOD:
+    excess, judged, robust = current.excess_relative, "bound", plan.robust
+    before, now = current.bound.total, plan.bound.total
+    if robust is not None and robust.current is not None:
+        excess, judged = robust.current.excess_relative, risk_name(robust)
+        before, now = robust.current.value, robust.value
+    if excess <= AS_GOOD:
         return f"Stay: the rest of the old plan is as good. {text}."
-    before, now = significant(current.bound.total), significant(plan.bound.total)
-    gain = percent(current.excess_relative)
-    return f"Change: the old plan ends at a bound of {before}, {gain} above {now}. {text}."
+    return (
+        f"Change: the old plan ends at a {judged} of {significant(before)}, {percent(excess)} "
+        f"above {significant(now)}. {text}."
+    )
 
 
 def counted(*scenarios: Scenario) -> tuple[Paragraph, ...]:

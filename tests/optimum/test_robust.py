@@ -53,6 +53,13 @@ def draws(draw: st.DrawFn) -> list[Case]:
             "clip_threshold": draw(st.sampled_from([{}, {"min": 1, "max": 2}])),
         },
     }
+    if draw(st.booleans()):
+        written["progress"] = {
+            "prompts": draw(st.integers(0, 6)),
+            "rollouts_per_prompt": draw(st.sampled_from([1, 2, 5.5, 16])),
+            "labels": draw(st.integers(0, 4)) if buys else 0,
+            "cost": draw(st.sampled_from([0.0, 0.5, 3.9])),
+        }
     count = draw(st.integers(1, 5))
     found = []
     for _ in range(count):
@@ -77,7 +84,9 @@ def draws(draw: st.DrawFn) -> list[Case]:
 def allocations(cases: list[Case], must_afford: int) -> Iterator[tuple[int, int, int]]:
     """Every (n, K) with the most labels that enough of the draws can pay for."""
     for K in cases[0].allowed:
-        for n in range(1, 241):
+        for n in range(cases[0].prompts[0], 241):
+            if n == 0 and cases[0].allowed[0] != K:
+                continue
             counts = sorted(
                 (case.prices.labels_affordable(n, K, case.labels[1]) for case in cases),
                 reverse=True,
@@ -135,6 +144,8 @@ def test_equals_brute_force(name: str, cases: list[Case], afford: float) -> None
         assert math.isinf(expected)
         return
     assert outcome.value == pytest.approx(expected, rel=1e-7)
+    bounds = np.array([case.bound.total(outcome.allocation) for case in cases])
+    assert risk(bounds - offsets, SHARES[name]) == pytest.approx(outcome.value, rel=1e-12)
     assert outcome.lower_bound <= expected * (1 + 1e-12)
     assert outcome.lower_bound >= outcome.value - 1e-9 * abs(outcome.value)
 

@@ -44,10 +44,14 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(information, "WITHIN", 4)
 
 
+BEHIND = {"prompts": 4, "rollouts_per_prompt": 2, "labels": 3, "cost": 12}
+
+
 @pytest.mark.usefixtures("few_draws")
+@pytest.mark.parametrize("behind", [{}, {"progress": BEHIND}])
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_it_equals_nested_brute_force(index: int) -> None:
-    scenario = Scenario(**SMALL)
+def test_it_equals_nested_brute_force(index: int, behind: dict[str, Any]) -> None:
+    scenario = Scenario(**SMALL, **behind)
     laws = laws_of(scenario)
     asked = Robustness(affordable=1.0)
     others = shares(laws, 4, 7)

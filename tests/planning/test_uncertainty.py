@@ -76,18 +76,36 @@ def test_scenarios_with_other_ranges_share_the_draws_of_what_they_have_in_common
     assert len(set(mine)) == 16
 
 
+BEHIND = "progress={prompts: 30000, rollouts_per_prompt: 8, labels: 9000, cost: 20000}"
+
+
+@pytest.mark.parametrize("behind", [(), (BEHIND,)])
 @pytest.mark.parametrize("risk", RISKS)
-def test_degenerate_ranges_give_the_plan(risk: str) -> None:
-    scenario = load_scenario(
-        EXAMPLE,
-        set_values=["bound.posterior_kl={low: 17, high: 17}", "log_ratio.kl={low: 12, high: 12}"],
-    )
+def test_degenerate_ranges_give_the_plan(risk: str, behind: tuple[str, ...]) -> None:
+    known = "bound.posterior_kl={low: 17, high: 17}", "log_ratio.kl={low: 12, high: 12}"
+    scenario = load_scenario(EXAMPLE, set_values=[*known, *behind])
     plain, found = plan(scenario), plan_robustly(scenario, asked(risk))
     assert found.allocation == plain.allocation
     assert (found.bound, found.cost) == (plain.bound, plain.cost)
+    assert (found.progress, found.to_come) == (plain.progress, plain.to_come)
     assert found.robust is not None
     assert found.robust.value == (0.0 if risk == "regret" else plain.bound.total)
     assert found.robust.fresh_draws.standard_error == 0.0
+
+
+@pytest.mark.parametrize("risk", RISKS)
+def test_the_rest_of_a_run_is_planned_for_all_the_ranges(risk: str) -> None:
+    scenario = load_scenario(EXAMPLE, set_values=[*WIDE, BEHIND])
+    found = plan_robustly(scenario, asked(risk))
+    rest, robust = found.to_come, found.robust
+    assert rest is not None
+    assert robust is not None
+    assert robust.proved
+    assert robust.value < robust.at_middle.value
+    assert found.allocation.prompts == 30_000 + rest.prompts
+    assert found.allocation.labels == 9_000 + rest.labels
+    assert found.cost.total == pytest.approx(20_000 + rest.cost)
+    assert 49_990 < found.cost.total <= 50_000
 
 
 @pytest.mark.parametrize("risk", RISKS)
