@@ -28,10 +28,11 @@ def robust_section(plan: Plan) -> Section:
     columns = (Column(""), Column("robust plan"), Column("plan for the middle"))
     middle = robust.at_middle
     decisions: list[tuple[str, str, Format]] = [
-        ("prompts", "prompts", "integer"),
+        ("prompts" if plan.progress is None else "prompts in all", "prompts", "integer"),
         ("rollouts per prompt", "rollouts_per_prompt", "integer"),
     ]
-    decisions += [("labels to buy", "labels", "integer")] if buys_labels(plan.scenario) else []
+    labels = "labels to buy" if plan.progress is None else "labels in all"
+    decisions += [(labels, "labels", "integer")] if buys_labels(plan.scenario) else []
     if plan.allocation.clip_threshold is not None:
         decisions.append(("clip threshold, nats", "clip_threshold", "significant"))
     rows = [

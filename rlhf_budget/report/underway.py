@@ -70,10 +70,13 @@ def course(plan: Plan, *, unknown: str = TO_WEIGH) -> str:
         before, now = robust.current.value, robust.value
     if excess <= AS_GOOD:
         return f"Stay: the rest of the old plan is as good. {text}."
-    return (
-        f"Change: the old plan ends at a {judged} of {significant(before)}, {percent(excess)} "
-        f"above {significant(now)}. {text}."
-    )
+    more = significant(now)
+    # What a regret exceeds another by is told of the bounds, not of the regret.
+    if robust is None or robust.risk != "regret":
+        more = f"{percent(excess)} above {more}"
+    else:
+        more = f"this at {more}"
+    return f"Change: the old plan ends at a {judged} of {significant(before)}, {more}. {text}."
 
 
 def counted(*scenarios: Scenario) -> tuple[Paragraph, ...]:

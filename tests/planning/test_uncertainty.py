@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from rlhf_budget.planning.uncertainty import (
     parse_risk,
     risk_of,
 )
+from rlhf_budget.report.numbers import significant
+from rlhf_budget.report.underway import course
 
 if TYPE_CHECKING:
     from rlhf_budget import Scenario
@@ -106,6 +109,11 @@ def test_the_rest_of_a_run_is_planned_for_all_the_ranges(risk: str) -> None:
     assert found.allocation.labels == 9_000 + rest.labels
     assert found.cost.total == pytest.approx(20_000 + rest.cost)
     assert 49_990 < found.cost.total <= 50_000
+    assert robust.current is not None
+    assert found.current is not None
+    told = course(replace(found, current=replace(found.current, violations=())))
+    assert "Change" in told
+    assert significant(robust.current.value) in told
 
 
 @pytest.mark.parametrize("risk", RISKS)
