@@ -96,9 +96,66 @@ def train(
     """
     longest_first = sorted(range(len(runs)), key=lambda index: -runs[index].prompts)
     lockstep = _Lockstep.of([runs[index] for index in longest_first], prompts, order.shape[0])
+    adam = _Adam(np.asarray(recipe.learning_rates, dtype=np.float32), lockstep.rewards.shape)
+    scene = prompts, given, recipe
+    _climb(adam, lockstep, order, rollouts_per_prompt, scene, random)
+    trained = np.empty_like(adam.weights.transpose(2, 3, 0, 1))
+    trained[longest_first] = adam.weights.transpose(2, 3, 0, 1)
+    return trained
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Phase:
+    """A part of a run that changes on its way."""
+
+    run: Run
+    """Prompts of this part, its clip threshold and its reward model."""
+    rollouts_per_prompt: int
+    """K of this part."""
+    rate_after: float
+    """The learning rate at its end, as a share of the first; it falls linearly."""
+
+
+def train_in_phases(
+    prompts: Prompts,
+    order: Integers,
+    phases: Sequence[Phase],
+    recipe: Recipe,
+    given: Floats,
+    random: np.random.Generator,
+) -> Floats:
+    """Train one run whose groups or reward model change on its way; parameters as of ``train``.
+
+    Returns
+    -------
+    ndarray
+        θ, shape (H, T, d).
+    """
+    shape = order.shape[0], prompts.features.shape[2], 1
+    adam = _Adam(np.asarray(recipe.learning_rates, dtype=np.float32), shape)
+    seen, rate = 0, 1.0
+    for phase in phases:
+        lockstep = _Lockstep.of([phase.run], prompts, order.shape[0])
+        rates = rate, phase.rate_after
+        K, scene = phase.rollouts_per_prompt, (prompts, given, recipe)
+        _climb(adam, lockstep, order[:, seen:], K, scene, random, rates)
+        seen, rate = seen + phase.run.prompts, phase.rate_after
+    return adam.weights[:, :, 0].transpose(2, 0, 1)
+
+
+def _climb(
+    adam: _Adam,
+    lockstep: _Lockstep,
+    order: Integers,
+    rollouts_per_prompt: int,
+    scene: tuple[Prompts, Floats, Recipe],
+    random: np.random.Generator,
+    rates: tuple[float, float] = (1.0, 0.0),
+) -> None:
+    """Make the visits of all runs; the learning rate falls between two shares of its own."""
+    prompts, given, recipe = scene
     b = recipe.prompts_per_step(rollouts_per_prompt)
     steps = -(-lockstep.prompts // b)
-    adam = _Adam(np.asarray(recipe.learning_rates, dtype=np.float32), lockstep.rewards.shape)
     for step in range(int(steps[0])):
         active = int((steps > step).sum())
         chosen = order[:, step * b : min((step + 1) * b, int(lockstep.prompts[0]))]
@@ -110,10 +167,7 @@ def train(
             present=step * b + np.arange(chosen.shape[1])[:, None] < lockstep.prompts[:active],
         )
         gradient = _gradient(batch, lockstep, adam.weights[:, :, :active], recipe)
-        adam.ascend(gradient, step, steps[:active])
-    trained = np.empty_like(adam.weights.transpose(2, 3, 0, 1))
-    trained[longest_first] = adam.weights.transpose(2, 3, 0, 1)
-    return trained
+        adam.ascend(gradient, rates[0] + (rates[1] - rates[0]) * step / steps[:active])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,22 +232,24 @@ def _gradient(batch: _Batch, runs: _Lockstep, weights: Floats, recipe: Recipe) -
 
 
 class _Adam:
-    """Adam (Kingma and Ba 2015), its learning rates falling linearly to 0."""
+    """Adam (Kingma and Ba 2015)."""
 
     def __init__(self, rates: Floats, shape: tuple[int, ...]) -> None:
         self.rates = rates
         self.weights: Floats = np.zeros((*shape, rates.size), dtype=np.float32)
         self.first, self.second = np.zeros_like(self.weights), np.zeros_like(self.weights)
+        self.steps = 0
 
-    def ascend(self, gradient: Floats, step: int, steps: Integers) -> None:
-        """Take a step uphill with the first runs; ``steps`` is how many each has in all."""
-        active = np.s_[:, :, : steps.size]
+    def ascend(self, gradient: Floats, share: Floats) -> None:
+        """Take a step uphill with the first runs, each at a share of its learning rates."""
+        self.steps += 1
+        active = np.s_[:, :, : share.size]
         self.first[active] += (1.0 - _MOMENTS[0]) * (gradient - self.first[active])
         self.second[active] += (1.0 - _MOMENTS[1]) * (gradient**2 - self.second[active])
-        mean = self.first[active] / (1.0 - _MOMENTS[0] ** (step + 1))
-        spread = np.sqrt(self.second[active] / (1.0 - _MOMENTS[1] ** (step + 1)))
-        remaining = (1.0 - step / steps).astype(np.float32)
-        self.weights[active] += self.rates * remaining[:, None] * mean / (spread + _SMALL)
+        mean = self.first[active] / (1.0 - _MOMENTS[0] ** self.steps)
+        spread = np.sqrt(self.second[active] / (1.0 - _MOMENTS[1] ** self.steps))
+        rates = self.rates * share.astype(np.float32)[:, None]
+        self.weights[active] += rates * mean / (spread + _SMALL)
 
 
 def _advantage(reward: Floats, penalty: Floats, drawn: Floats, K: int, recipe: Recipe) -> Floats:

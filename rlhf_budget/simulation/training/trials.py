@@ -90,15 +90,7 @@ class TrainingRecord:
 def try_training(protocol: TrainingProtocol, seed: np.random.SeedSequence) -> TrainingRecord:
     """Draw a world, plan in it and train every allocation."""
     laws, piloting, training = seed.spawn(3)
-    random = np.random.default_rng(laws)
-    world = draw_world(protocol.spec, random)
-    pool = draw_prompts(world, _most_prompts(protocol), random)
-    fresh = draw_prompts(world, JUDGING_PROMPTS, random)
-    given = _given_reward(world, pool, random)
-    pilot = run_pilot(
-        world, pool, given, protocol.pilot, protocol.recipe, np.random.default_rng(piloting)
-    )
-    scenario = _planned_with(protocol.scenario, pilot.constants)
+    stage, scenario = set_stage(protocol, laws, piloting)
     plan = optimise(scenario).allocation
     rivals, left_out = find_rivals(scenario, plan)
     entries = (
@@ -115,9 +107,7 @@ def try_training(protocol: TrainingProtocol, seed: np.random.SeedSequence) -> Tr
         thresholds = (None, *(factor * τ for factor in CLIP_FACTORS.values()))
         clips = [replace(plan, clip_threshold=threshold) for threshold in thresholds]
     allocations = [*(allocation for _, allocation in entries), *cells, *clips]
-    quality = train_allocations(
-        protocol, Stage(world, pool, fresh, given, pilot.log_probability), allocations, training
-    )
+    quality = train_allocations(protocol, stage, allocations, training)
     first, second = len(entries), len(entries) + len(cells)
     return TrainingRecord(
         entries=entries,
@@ -130,6 +120,22 @@ def try_training(protocol: TrainingProtocol, seed: np.random.SeedSequence) -> Tr
             (name, value or 0.0) for name, value in constants_at(scenario, plan).items()
         ),
     )
+
+
+def set_stage(
+    protocol: TrainingProtocol, laws: np.random.SeedSequence, piloting: np.random.SeedSequence
+) -> tuple[Stage, Scenario]:
+    """Draw a world and let a pilot measure the scenario's constants there."""
+    random = np.random.default_rng(laws)
+    world = draw_world(protocol.spec, random)
+    pool = draw_prompts(world, _most_prompts(protocol), random)
+    fresh = draw_prompts(world, JUDGING_PROMPTS, random)
+    given = _given_reward(world, pool, random)
+    pilot = run_pilot(
+        world, pool, given, protocol.pilot, protocol.recipe, np.random.default_rng(piloting)
+    )
+    stage = Stage(world, pool, fresh, given, pilot.log_probability)
+    return stage, _planned_with(protocol.scenario, pilot.constants)
 
 
 def _planned_with(scenario: Scenario, constants: dict[str, Any]) -> Scenario:
@@ -187,7 +193,7 @@ def train_allocations(
     first of the more. Returns J* by allocation, learning rate and replicate, reward units.
     """
     labelling, training = (np.random.default_rng(child) for child in seed.spawn(2))
-    weights = _reward_weights(protocol, stage, {a.labels for a in allocations}, labelling)
+    weights = reward_weights(protocol, stage, {a.labels for a in allocations}, labelling)
     T, pool = protocol.replicates, stage.pool
     order = np.stack([training.permutation(pool.reward.shape[0]) for _ in range(T)])
     quality = np.empty((len(allocations), len(protocol.recipe.learning_rates), T))
@@ -208,7 +214,7 @@ def train_allocations(
     return quality
 
 
-def _reward_weights(
+def reward_weights(
     protocol: TrainingProtocol, stage: Stage, counts: set[int], random: np.random.Generator
 ) -> dict[int, Floats]:
     """Weights of the learned reward by number of new labels, shape (T, d) each, reward units."""
