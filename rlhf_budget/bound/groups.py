@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from rlhf_budget.scenario.sections.limits import Groups
 
 
+LEAST_SHARE = 1e-6
+"""Of groups behind."""
+
+
 def informative_shares(groups: Groups, largest: int) -> NDArray[np.float64]:
     """Shares of groups of 0, 1, …, ``largest`` rollouts whose rewards are not all equal.
 
@@ -58,6 +62,18 @@ def shares_of(scenario: Scenario, rollouts: Sequence[int]) -> tuple[float, ...]:
     sizes = scenario.limits.group_sizes
     shares = informative_shares(scenario.groups, max(sizes.values()))
     return tuple(shares[[sizes[K] for K in rollouts]].tolist())
+
+
+def past_share(scenario: Scenario) -> float:
+    """Share of the groups behind in a run that teach; between whole sizes, interpolated."""
+    groups, behind = scenario.groups, scenario.progress
+    if groups is None or behind is None or behind.prompts == 0:
+        return 1.0
+    K = behind.rollouts_per_prompt
+    size = scenario.limits.group_sizes.get(round(K), K)
+    shares = informative_shares(groups, math.ceil(size))
+    # Groups of one taught nothing; a share above 0 keeps their bound finite.
+    return max(float(np.interp(size, np.arange(shares.size), shares)), LEAST_SHARE)
 
 
 def textbook_rollouts(groups: Groups, price_ratio: float, sizes: dict[int, int]) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from rlhf_budget.bound.groups import informative_share, shares_of
+from rlhf_budget.bound.groups import informative_share, past_share, shares_of
 from rlhf_budget.bound.inequalities import INEQUALITIES, Shape, confidence, policy_complexity
 from rlhf_budget.bound.results import Bound
 from rlhf_budget.bound.tails import tail_of
@@ -67,6 +67,8 @@ class Constants(NamedTuple):
     """n₀, prompts behind in a run under way."""
     past_rollouts: Number = 0.0
     """K₀, rollouts of each of them."""
+    past_share: Number = 1.0
+    """Share of those groups that teach."""
 
 
 # --- sampling ------------------------------------------------------------------------------------
@@ -82,36 +84,59 @@ def sampling_shape(
     inequalities have one or two of the four.
     """
     c, shape = constants, constants.shape
+    drawn = seen = wide = n
     if _counts(c.past_prompts):
-        n, K = _with_past(c, n, K)
-    prompts_Λ = c.confidence + c.confidence_growth * np.log(n)
+        seen, drawn, n, K, wide = _with_past(c, n, K, share)
+    elif _counts(shape.rollouts):
+        drawn = n * K
+    prompts_Λ = c.confidence + c.confidence_growth * np.log(seen)
     s0: Number = 0.0
     s1: Number = 0.0
     if _counts(shape.prompts):
         s1 = s1 + shape.prompts * np.sqrt(prompts_Λ / (2.0 * n))
     if _counts(shape.rollouts):
-        rollouts_Λ = c.confidence + c.confidence_growth * np.log(n * K)
+        rollouts_Λ = c.confidence + c.confidence_growth * np.log(drawn)
         s1 = s1 + shape.rollouts * np.sqrt(rollouts_Λ / (2.0 * n * K))
     if _counts(shape.deviation):
         variance = c.prompt_variance + c.rollout_variance / K
         s0 = s0 + shape.deviation * np.sqrt(2.0 * variance * prompts_Λ / n)
     if _counts(shape.width):
-        s1 = s1 + shape.width * (prompts_Λ / (3.0 * n))
+        s1 = s1 + shape.width * (prompts_Λ / (3.0 * wide))
     return s0 / share, s1 / share
 
 
-def _with_past(c: Constants, n: Number, K: Number) -> tuple[Number, Number]:
-    """The prompts of a whole run, and the equal groups that would tell as much as its own.
+def _with_past(
+    c: Constants, n: Number, K: Number, share: Number
+) -> tuple[Number, Number, Number, Number, Number]:
+    """Prompts and rollouts of a whole run, then what they are worth in groups like those to come.
 
     Of n₀ groups of K₀ and n of K, the second step of Theorem 1 averages n₀ + n means of variance
     proxies ``1/K₀`` and ``1/K``, as equal groups with ``(n₀ + n)²/(n₀/K₀ + n/K)`` rollouts in all
-    do. That can fall below n₀K₀ where poor groups dilute good ones: a learner may leave them out,
-    so that it is never less (docs/theory.md, a run that is under way).
+    do. Where groups are silent, a group counts by the square of its own share of those that teach.
+    Poor groups can dilute good ones: a learner may leave them out, so that what is worth less than
+    what is behind counts as that (docs/theory.md, a run that is under way).
+
+    Returns
+    -------
+    tuple
+        Prompts and rollouts that Λ grows with; prompts, rollouts of each, and prompts for the range
+        of one, by which the sampling term is evaluated.
     """
-    both = c.past_prompts + n
-    spread = np.where(c.past_prompts > 0, c.past_prompts, 0.0) / np.maximum(c.past_rollouts, 1.0)
-    rollouts = np.square(both) / (spread + n / K)
-    return both, np.maximum(rollouts, c.past_prompts * c.past_rollouts) / both
+    n0, K0 = c.past_prompts, np.maximum(c.past_rollouts, 1.0)
+    like = n0 * np.square(c.past_share / share)
+    seen, prompts = n0 + n, like + n
+    drawn = np.maximum(np.square(seen) / (n0 / K0 + n / K), n0 * K0)
+    rollouts = np.square(prompts) / (like / K0 + n / K)
+    first = np.maximum(n0, 1.0)
+    prompts = np.maximum(prompts, like * _growth(c, seen, first))
+    rollouts = np.maximum(rollouts, like * K0 * _growth(c, drawn, first * K0))
+    return seen, drawn, prompts, rollouts / prompts, n0 * c.past_share / share + n
+
+
+def _growth(c: Constants, now: Number, first: Number) -> Number:
+    """Λ of a sample by that of its first part."""
+    Λ, grows = c.confidence, c.confidence_growth
+    return (Λ + grows * np.log(now)) / (Λ + grows * np.log(first))
 
 
 def _counts(weight: Number) -> bool:
@@ -205,6 +230,7 @@ def constants_of(scenario: Scenario) -> Constants:
         existing_labels=existing,
         past_prompts=float(behind.prompts) if behind else 0.0,
         past_rollouts=float(behind.rollouts_per_prompt) if behind else 0.0,
+        past_share=past_share(scenario),
     )
 
 

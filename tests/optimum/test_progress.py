@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +22,7 @@ from rlhf_budget import (
     load_scenario,
     plan,
 )
-from rlhf_budget.bound.terms import rollout_choices
+from rlhf_budget.bound.terms import bound_of, rollout_choices
 from rlhf_budget.optimum.certified import least_cost, optimise
 from rlhf_budget.optimum.near_optimal import WITHIN, near_optimal
 
@@ -189,6 +190,56 @@ def test_who_followed_the_plan_half_way_follows_the_rest(case: dict[str, Any]) -
     assert rest.allocation.rollouts_per_prompt == K
     assert rest.allocation.prompts == pytest.approx(a.prompts, rel=1e-3, abs=2)
     assert rest.allocation.labels == pytest.approx(a.labels, rel=1e-3, abs=2)
+
+
+SILENT = {
+    "objective": {"kl_coefficient": 0},
+    "costs": {"prompt": 0.001, "rollout": 0.01},
+    "reward_model": "verifiable",
+    "groups": {"mean": 0.2, "correlation": 0.35},
+    "limits": {"rollouts_per_prompt": {"min": 2, "max": 64}},
+    "budget": 1000,
+}
+
+
+@pytest.mark.parametrize("bound", BOUNDS, ids=lambda bound: f"{bound['concentration']}")
+def test_groups_behind_teach_by_their_own_size(bound: dict[str, Any]) -> None:
+    """Silent groups: what is behind is worth as much as when it was bought."""
+    plain = load_scenario(scenario_mapping(**SILENT | {"bound": bound}))
+    whole = optimise(plain)
+    n, K = whole.allocation.prompts, whole.allocation.rollouts_per_prompt
+    spent = whole.case.prices.to_currency(whole.case.prices.spend(n // 2, K))
+    behind = {"prompts": n // 2, "rollouts_per_prompt": K, "cost": spent}
+    scenario = load_scenario(scenario_mapping(**SILENT | {"bound": bound, "progress": behind}))
+    rest = optimise(scenario)
+    assert rest.allocation.rollouts_per_prompt == K
+    assert rest.bound.total == pytest.approx(whole.bound.total, rel=1e-6)
+    now = evaluate(plain, Allocation(n // 2, K, 0, None)).total
+    for other in (2, K, 64):
+        stopped = evaluate(scenario, Allocation(n // 2, other, 0, None)).total
+        assert stopped == pytest.approx(now, rel=1e-12)
+        more = [evaluate(scenario, Allocation(n // 2 + i, other, 0, None)).total for i in (1, 9)]
+        assert now * 0.99 < more[1] <= more[0] <= now * (1 + 1e-12)
+
+
+@given(
+    st.sampled_from(BOUNDS),
+    st.integers(1, 10**6),
+    st.sampled_from([2, 3, 5.5, 16, 64]),
+    st.sampled_from([2, 3, 16, 64]),
+    st.floats(0.01, 0.99),
+    st.floats(0.0, 0.9),
+)
+def test_more_prompts_never_loosen_the_bound_of_a_run(
+    bound: dict[str, Any], n: int, K: float, more: int, mean: float, correlation: float
+) -> None:
+    behind = {"prompts": n, "rollouts_per_prompt": K, "cost": 0}
+    groups = {"mean": mean, "correlation": correlation}
+    changes = SILENT | {"bound": bound, "progress": behind, "groups": groups}
+    found = bound_of(load_scenario(scenario_mapping(**changes)))
+    totals = [found.least(10.0**x, more) for x in range(8)]
+    assert found.least(0, more) >= totals[0] * (1 - 1e-12)
+    assert all(a >= b * (1 - 1e-12) for a, b in pairwise(totals))
 
 
 def test_nothing_left_to_generate_is_a_plan() -> None:
