@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from rlhf_budget.planning.uncertainty import Robustness
     from rlhf_budget.report import report
     from rlhf_budget.scenario import Scenario, load_scenario
-    from rlhf_budget.simulation import simulate
-    from rlhf_budget.studies.comparison import compare
-    from rlhf_budget.studies.gates import check
-    from rlhf_budget.studies.sweeps import sweep
+    from rlhf_budget.simulation import WorldSpec, simulate
+    from rlhf_budget.studies.comparison import Comparison, Entry, compare, load_entries
+    from rlhf_budget.studies.gates import Check, Rule, check, check_many, requirement
+    from rlhf_budget.studies.sweeps import Over, Sweep, listed, parse_over, spaced, sweep
 
 __version__ = "0.2.0.dev0"
 
@@ -38,27 +38,40 @@ __all__ = [
     "Allocation",
     "Bound",
     "CalibrationError",
+    "Check",
+    "Comparison",
+    "Entry",
     "FileAccessError",
     "InfeasibleError",
     "LogError",
     "MissingExtraError",
+    "Over",
     "Plan",
     "RlhfBudgetError",
     "Robustness",
+    "Rule",
     "Scenario",
     "ScenarioError",
+    "Sweep",
     "TrainerError",
     "UnreachableTargetError",
+    "WorldSpec",
     "__version__",
     "check",
+    "check_many",
     "compare",
     "evaluate",
+    "listed",
+    "load_entries",
     "load_scenario",
+    "parse_over",
     "plan",
     "plan_many",
     "plan_robustly",
     "report",
+    "requirement",
     "simulate",
+    "spaced",
     "sweep",
     "with_information",
 ]
@@ -66,18 +79,31 @@ __all__ = [
 _HOME = {
     "Allocation": "bound.results",
     "Bound": "bound.results",
+    "Check": "studies.gates",
+    "Comparison": "studies.comparison",
+    "Entry": "studies.comparison",
+    "Over": "studies.sweeps",
     "Plan": "planning.results",
     "Robustness": "planning.uncertainty",
+    "Rule": "studies.gates",
     "Scenario": "scenario",
+    "Sweep": "studies.sweeps",
+    "WorldSpec": "simulation",
     "check": "studies.gates",
+    "check_many": "studies.gates",
     "compare": "studies.comparison",
     "evaluate": "bound.terms",
+    "listed": "studies.sweeps",
+    "load_entries": "studies.comparison",
     "load_scenario": "scenario",
+    "parse_over": "studies.sweeps",
     "plan": "planning.planner",
     "plan_many": "planning.planner",
     "plan_robustly": "planning.planner",
     "report": "report",
+    "requirement": "studies.gates",
     "simulate": "simulation",
+    "spaced": "studies.sweeps",
     "sweep": "studies.sweeps",
     "with_information": "planning.planner",
 }

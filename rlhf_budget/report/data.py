@@ -71,7 +71,7 @@ def csv_text(results: Iterable[Mapping[str, Any]]) -> str:
     """
     import csv  # noqa: PLC0415 - the other formats start sooner
 
-    rows = [dict(flat_result(result)) for result in results]
+    rows = [{name: _scalar(value) for name, value in flat_result(result)} for result in results]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -81,7 +81,7 @@ def csv_text(results: Iterable[Mapping[str, Any]]) -> str:
 
 
 def flat_result(result: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of a result as dotted names and values for one row of CSV."""
+    """Yield the leaves of a result as dotted names and values for one row of a table."""
     for name, value in result.items():
         yield from _leaves(name, value)
 
@@ -93,7 +93,7 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list):
         yield from _listed(path, value)
     else:
-        yield path, _scalar(value)
+        yield path, value
 
 
 def _listed(path: str, values: list[Any]) -> Iterator[tuple[str, Any]]:

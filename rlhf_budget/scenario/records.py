@@ -45,6 +45,38 @@ class Result(Record):
         return {**json_form(self), "warnings": json_form(self.warnings)}  # type: ignore[attr-defined]
 
 
+class Tabular(Record):
+    """Base of results that are tables by nature."""
+
+    __slots__ = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one mapping per row."""
+        raise NotImplementedError
+
+    def to_frame(self, backend: str | None = None) -> Any:
+        """Return the table as a data frame, with a column for every leaf of the JSON.
+
+        Parameters
+        ----------
+        backend
+            ``pandas``, ``polars`` or ``pyarrow``; by default the first of them that is installed.
+
+        Returns
+        -------
+        DataFrame or Table
+            That package's own.
+
+        Raises
+        ------
+        MissingExtraError
+            Without narwhals (extra ``calibrate``) or without such a package.
+        """
+        from rlhf_budget.report.frames import frame  # noqa: PLC0415 - only notebooks need it
+
+        return frame(self.rows(), backend)
+
+
 def json_form(value: Any) -> Any:
     """Return the JSON form of a value: objects, lists, and what JSON has itself."""
     if is_dataclass(value):

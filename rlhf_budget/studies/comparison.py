@@ -14,7 +14,7 @@ from rlhf_budget.planning.planner import plan, plan_robustly
 from rlhf_budget.planning.results import Notice, Plan
 from rlhf_budget.scenario.failure import Failure, failure
 from rlhf_budget.scenario.load import load_scenarios
-from rlhf_budget.scenario.records import NOT_IN_JSON, Record, Result
+from rlhf_budget.scenario.records import NOT_IN_JSON, Record, Result, Tabular
 from rlhf_budget.studies.attribution import Attribution, attribute
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Best(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison(Result):
+class Comparison(Result, Tabular):
     """Scenarios side by side."""
 
     currency: str
@@ -182,8 +182,14 @@ class Comparison(Result):
             for notice, names in found.items()
         )
 
+    def _repr_html_(self) -> str:
+        from rlhf_budget.report.comparison_document import comparison_document  # noqa: PLC0415
+        from rlhf_budget.report.html import for_notebook  # noqa: PLC0415 - only notebooks need it
+
+        return for_notebook(comparison_document(self))
+
     def rows(self) -> list[dict[str, Any]]:
-        """Return one mapping per column, for CSV."""
+        """Return one mapping per column, for CSV and data frames."""
         return [
             {
                 "name": column.name,

@@ -19,7 +19,7 @@ from rlhf_budget.planning.planner import plan, plan_of_proof, plan_robustly
 from rlhf_budget.planning.saved import read_saved
 from rlhf_budget.scenario.failure import Failure, failure
 from rlhf_budget.scenario.free_mappings import RESULT_KEYS
-from rlhf_budget.scenario.records import Record, Result
+from rlhf_budget.scenario.records import Record, Result, Tabular
 from rlhf_budget.scenario.suggestions import hint
 from rlhf_budget.scenario.units import Unit
 
@@ -129,7 +129,7 @@ class GateCount(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Check(Result):
+class Check(Result, Tabular):
     """A plan held against gates."""
 
     json_names: ClassVar = ("passed", "warn_only", "plan.status", "gates", "summary", "result=plan")
@@ -161,6 +161,16 @@ class Check(Result):
     def warnings(self) -> tuple[Notice, ...]:
         """The plan's warnings."""
         return self.plan.warnings
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one mapping per gate."""
+        return [gate.to_dict() for gate in self.gates]
+
+    def _repr_html_(self) -> str:
+        from rlhf_budget.report.gates_document import gates_document  # noqa: PLC0415
+        from rlhf_budget.report.html import for_notebook  # noqa: PLC0415 - only notebooks need it
+
+        return for_notebook(gates_document(self))
 
 
 def check(
@@ -293,7 +303,7 @@ class CheckedScenario(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Checks(Result):
+class Checks(Result, Tabular):
     """Several scenarios held against the same gates and each against its own."""
 
     json_names: ClassVar = ("passed", "warn_only", "checks")
@@ -317,6 +327,20 @@ class Checks(Result):
     def warnings(self) -> tuple[Notice, ...]:
         """None: each plan's own warnings are in ``plan``."""
         return ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one mapping per gate, with its scenario's name; infeasible ones have one row."""
+        return [
+            {"name": entry.name, "status": entry.status, **row}
+            for entry in self.checks
+            for row in (entry.check.rows() if entry.check else [{}])
+        ]
+
+    def _repr_html_(self) -> str:
+        from rlhf_budget.report.gates_document import checks_document  # noqa: PLC0415
+        from rlhf_budget.report.html import for_notebook  # noqa: PLC0415 - only notebooks need it
+
+        return for_notebook(checks_document(self))
 
 
 def check_many(

@@ -20,7 +20,7 @@ from rlhf_budget.planning.planner import optimise_each_robustly, plan_many
 from rlhf_budget.planning.questions import answers
 from rlhf_budget.scenario.failure import Failure, failure
 from rlhf_budget.scenario.keys import KEYS
-from rlhf_budget.scenario.records import Record
+from rlhf_budget.scenario.records import Record, Tabular
 from rlhf_budget.scenario.units import Unit
 from rlhf_budget.scenario.yaml_source import read_yaml
 
@@ -198,7 +198,7 @@ class Doubling(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep(Record):
+class Sweep(Tabular):
     """A scenario planned at many values of one constant."""
 
     json_names: ClassVar = (
@@ -244,8 +244,14 @@ class Sweep(Record):
         ended = Counter(point.status for point in self.points)
         return PointCount(**{status: ended[status] for status in STATUSES})
 
+    def _repr_html_(self) -> str:
+        from rlhf_budget.report.html import for_notebook  # noqa: PLC0415 - only notebooks need it
+        from rlhf_budget.report.sweep_document import sweep_document  # noqa: PLC0415
+
+        return for_notebook(sweep_document(self))
+
     def rows(self) -> list[dict[str, Any]]:
-        """Return one mapping per point, for CSV."""
+        """Return one mapping per point, for CSV and data frames."""
         rows = []
         for point in self.points:
             entry = point.to_dict()
