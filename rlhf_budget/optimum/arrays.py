@@ -70,19 +70,9 @@ def arrays_of(cases: Sequence[Case]) -> Arrays:
 def labels_needed(constants: Constants, room: Floats, least: Floats, most: Floats) -> Floats:
     """The labels that bring ``ρ`` down to ``room``, from below; infinite where none do.
 
-    Parameters
-    ----------
-    constants
-        Symbols, floats or arrays that broadcast against ``room``.
-    room
-        What the reward-shift term may be, reward units, shape (points,).
-    least, most
-        Limits on the labels.
-
-    Returns
-    -------
-    ndarray of shape (points,)
-        Never above the exact count, and within 1e-12 of it or one label.
+    ``room`` is what the reward-shift term may be, reward units, shape (points,), against which the
+    constants and the limits on the labels broadcast. The result, of that shape, is never above the
+    exact count, and within 1e-12 of it or one label.
     """
     c = constants
     fresh = c.label_kind == "current"

@@ -104,14 +104,7 @@ def optimise_many(
 def least_cost(scenario: Scenario, target: float, *, tolerance: float = TOLERANCE) -> Optimum:
     """Find the cheapest allocation within the limits whose bound is at most ``target``.
 
-    Parameters
-    ----------
-    scenario
-        Its budget, if it has one, plays no part.
-    target
-        Bound to reach, reward units.
-    tolerance
-        Relative gap in cost that counts as proved.
+    A budget, if the scenario has one, plays no part; the tolerance is a relative gap in cost.
 
     Raises
     ------

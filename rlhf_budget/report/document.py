@@ -126,18 +126,9 @@ def tabulated(
 ) -> Table:
     """Make a table with a row for each thing.
 
-    Parameters
-    ----------
-    things
-        What the rows are about.
-    columns
-        Title, format and what a cell shows of its thing; None leaves a column out.
-    first
-        Which rows to look at first.
-    format_
-        How the numbers of every row are written, unless as the columns say.
-    turns
-        As in a table.
+    A column is its title, its format and what a cell shows of its thing, or None where it is left
+    out; ``first`` says which rows to look at first, and ``format_`` how the numbers of every row
+    are written, unless as the columns say.
     """
     shown = [column for column in columns if column is not None]
     rows = (

@@ -49,16 +49,9 @@ Line = tuple[Span, ...]
 
 
 def layout(document: Document, width: int, *, draws: bool = False) -> Iterator[Line]:
-    """Lay a document out in lines that are no wider than ``width``.
+    """Lay a document out in lines that are no wider than ``width`` columns.
 
-    Parameters
-    ----------
-    document
-        What to lay out.
-    width
-        Columns.
-    draws
-        True where shares get bars and sketches are drawn, if there is room for them.
+    Where it ``draws``, shares get bars and sketches are drawn, if there is room for them.
     """
     room = min(width, LONGEST_LINE)
     yield from _styled_lines(document.title, width, "bold")

@@ -32,17 +32,7 @@ def table_answer(answer: Answer) -> str:
 
 
 def show(document: Document, stream: IO[str], *, width: int | None = None) -> None:
-    """Write a document to a stream.
-
-    Parameters
-    ----------
-    document
-        What to show.
-    stream
-        Where to write.
-    width
-        Columns; by default those of the terminal or of COLUMNS, and plenty for a pipe.
-    """
+    """Write a document to a stream, by default as wide as :func:`stream_width` says."""
     width = max(NARROWEST, width or stream_width(stream))
     write_lines(layout(document, width, draws=_draws(stream)), stream)
 

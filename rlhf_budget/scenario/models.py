@@ -108,14 +108,8 @@ class Scenario(Section):
     ) -> Scenario:
         """Resolve what is written in files.
 
-        Parameters
-        ----------
-        written
-            Merged values with their places, and the problems found so far.
-        like
-            A scenario whose tail is taken over where it is the same, so that it is not made anew.
-        check_ends
-            Whether both ends of every range have to be legal, beside its middle.
+        The tail of the scenario that it is ``like`` is taken over where it is the same, so that it
+        is not made anew.
 
         Raises
         ------

@@ -136,20 +136,10 @@ class Reader:
     # --- values
 
     def number(self, key: str, rules: Key | None = None) -> Any:
-        """Read a number: written plainly or as a range, or its default.
+        """Read a number, written plainly or as a range, or its default.
 
-        Parameters
-        ----------
-        key
-            Key path.
-        rules
-            What is allowed, where it is not ``KEYS[key]``.
-
-        Returns
-        -------
-        float, int or None
-            An int for keys that must be whole. None when the key is absent without a default, or
-            wrong; ``sound`` tells them apart.
+        ``rules`` say what is allowed, where it is not ``KEYS[key]``. An int for keys that must be
+        whole; None when the key is absent without a default, or wrong: ``sound`` tells them apart.
         """
         rules = rules or KEYS[key]
         value = self.get(key)

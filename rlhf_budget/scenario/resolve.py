@@ -51,17 +51,7 @@ class Resolution:
 def resolve(written: Written, *, check_ends: bool = True) -> Resolution:
     """Resolve a written scenario, and check it at both ends of every range as well.
 
-    Parameters
-    ----------
-    written
-        What the user wrote; files of log-ratios that are read now are added to its ``files``.
-    check_ends
-        Whether to check the ends.
-
-    Returns
-    -------
-    Resolution
-        The values, or the problems.
+    Files of log-ratios that are read now are added to the ``files`` of what is written.
     """
     resolution = _resolve_middle(written)
     if resolution.problems or not check_ends:

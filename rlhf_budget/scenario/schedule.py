@@ -22,17 +22,10 @@ def group_sizes(
 ) -> dict[int, int]:
     """Return every number of rollouts per prompt that the limits allow, with its group size.
 
-    Where several group sizes give the same number, the largest is taken: its groups are seldom
-    silent and its epochs fewest.
-
-    Parameters
-    ----------
-    rollouts
-        Limits of the rollouts per prompt over all epochs: ``min`` and ``max``, or ``choices``.
-    group_size
-        Limits of the rollouts drawn together; None: one epoch, so that groups are all rollouts.
-    epochs
-        Limits of the visits to each prompt; None: as many as fit.
+    Limits are ``min`` and ``max``, or ``choices``: of the rollouts per prompt over all epochs, of
+    those drawn together (None: one epoch, so that groups are all rollouts), and of the visits to
+    each prompt (None: as many as fit). Where several group sizes give the same number, the largest
+    is taken: its groups are seldom silent and its epochs fewest.
 
     Returns
     -------

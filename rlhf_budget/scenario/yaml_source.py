@@ -131,20 +131,10 @@ class YamlDocument:
 
 
 def read_yaml(text: str, file: str | None) -> YamlDocument:
-    """Read one YAML document.
+    """Read one YAML document; ``file`` is named in problems.
 
-    Parameters
-    ----------
-    text
-        The document.
-    file
-        Name used in problems.
-
-    Returns
-    -------
-    YamlDocument
-        Values with their lines. Duplicate keys, foreign tags and numbers out of range are in its
-        ``problems``, so that they can be reported with everything else.
+    Duplicate keys, foreign tags and numbers out of range are in its ``problems``, so that they can
+    be reported with everything else.
 
     Raises
     ------

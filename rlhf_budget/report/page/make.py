@@ -18,14 +18,8 @@ if TYPE_CHECKING:
 def make_page(entries: Sequence[Entry], *, command: str, tolerance: float = TOLERANCE) -> str:
     """Plan scenarios and make one self-contained page of everything.
 
-    Parameters
-    ----------
-    entries
-        Scenarios and their names; the first is shown first, and others are compared with it.
-    command
-        What makes the page again, to be said on it.
-    tolerance
-        Relative gap at which a plan counts as proved.
+    The first scenario is shown first, and others are compared with it; the ``command`` that makes
+    the page again is said on it.
 
     Raises
     ------

@@ -31,19 +31,9 @@ _LINKS: Final = {
 
 
 def render_page(content: PageContent, scripts: str) -> str:
-    """Render a page.
+    """Render a page that asks nothing of a network: its own policy forbids it.
 
-    Parameters
-    ----------
-    content
-        What it shows.
-    scripts
-        Vega, Vega-Lite and Vega-Embed, as one script.
-
-    Returns
-    -------
-    str
-        HTML that asks nothing of a network: its own policy forbids it.
+    The scripts are Vega, Vega-Lite and Vega-Embed in one.
     """
     parts = [_Plan(plan, f"s{index}") for index, plan in enumerate(content.plans)]
     first, *others = [part.body() for part in parts]

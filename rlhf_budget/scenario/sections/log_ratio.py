@@ -45,15 +45,7 @@ class LogRatio(Section):
 
 
 def read_log_ratio(reader: Reader, samples: tuple[float, ...] | None) -> Values:
-    """Read ``log_ratio``.
-
-    Parameters
-    ----------
-    reader
-        Where to read from.
-    samples
-        What the file of an empirical tail holds; None where it names no file, or a bad one.
-    """
+    """Read ``log_ratio``; ``samples`` is what the file of an empirical tail holds, if it names one."""
     if reader.get("log_ratio") == UNKNOWN:
         allowed = "a mapping such as {family: gaussian, kl: unknown}"
         reader.problem("log_ratio", UNKNOWN, allowed)

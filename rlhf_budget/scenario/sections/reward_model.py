@@ -54,15 +54,9 @@ class RewardModel(Section):
 def read_reward_model(reader: Reader, reward_range: float | None, kl: float | None) -> Values | str:
     """Read ``reward_model``.
 
-    Parameters
-    ----------
-    reader
-        Where to read from.
-    reward_range
-        R; an unknown error is a share of its square. None where it is wrong.
-    kl
-        KL of the policy from the reference in nats, for an unknown coverage. None where it is not
-        known; infinite where it is wrong, which is noted elsewhere.
+    An unknown error is a share of the squared reward range, which is None where it is wrong. For an
+    unknown coverage there is the KL of the policy from the reference, in nats: None where it is not
+    known; infinite where it is wrong, which is noted elsewhere.
     """
     value = reader.get("reward_model")
     if value == VERIFIABLE:
