@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
 from rlhf_budget.cli.output import deliver
+from rlhf_budget.report.export.trainers import TRAINERS
 
-
-class TrainerName(StrEnum):
-    """Whose options to write."""
-
-    TRL_GRPO = "trl-grpo"
-    TRL_RLOO = "trl-rloo"
-    VERL = "verl"
-    OPENRLHF = "openrlhf"
-    NEMO_RL = "nemo-rl"
-    OPEN_INSTRUCT = "open-instruct"
-    SLIME = "slime"
-    PRIME_RL = "prime-rl"
-    MS_SWIFT = "ms-swift"
+if TYPE_CHECKING:
+    TrainerName = str
+else:
+    # Typer offers the members of an enumeration; a type checker cannot follow one made here.
+    TrainerName = StrEnum("TrainerName", {name.upper(): name for name in TRAINERS})
 
 
 def export(
@@ -52,5 +45,5 @@ def export(
         file, scenario=scenario, set_values=set_ or (), budget_required=target_bound is None
     )
     found = planner.plan(loaded, target_bound=target_bound)
-    text = written(found, trainer.value, prompts_per_step=prompts_per_step, devices=devices)
+    text = written(found, str(trainer), prompts_per_step=prompts_per_step, devices=devices)
     deliver(text, output, quiet=quiet)

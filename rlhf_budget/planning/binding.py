@@ -24,38 +24,25 @@ def binding(optimum: Optimum) -> Question[tuple[str, ...]]:
     relaxed = _relaxations(optimum)
 
     def answer(plans: Plans) -> tuple[str, ...]:
-        gains = {
-            key: _gain(optimum, plan)
-            for key, plan in zip(relaxed, plans, strict=True)
-            if plan is not None
-        }
-        return (*_costly(gains), *_pool_edge(optimum))
+        # The share of the bound, or of the money for a target, that each limit costs.
+        now = optimum.bound.total if optimum.target is None else optimum.target.least_cost
+        gains = {}
+        for key, plan in zip(relaxed, plans, strict=True):
+            if plan is not None:
+                then = plan.bound.total if optimum.target is None else plan.cost.total
+                gains[key] = 1.0 - then / now if now > 0 or optimum.target is None else 0.0
+        # Only what costs more than rounding; of a fixed decision's two ends, the one that matters.
+        best: dict[str, str] = {}
+        for key, gain in gains.items():
+            decision = key.rpartition(".")[0]
+            if gain > gains.get(best.get(decision, ""), SMALLEST_GAIN):
+                best[decision] = key
+        costly = tuple(key for key in gains if best.get(key.rpartition(".")[0]) == key)
+        prompt = optimum.scenario.costs.prompt
+        pool_ends = prompt.acquisition > 0 and optimum.allocation.prompts == prompt.existing
+        return (*costly, *(("costs.prompt.existing",) if pool_ends else ()))
 
     return Question(optimum, tuple(relaxed.values()), answer)
-
-
-def _gain(optimum: Optimum, relaxed: Optimum) -> float:
-    """The share of the bound, or of the money for a target, that a limit costs."""
-    if optimum.target is None:
-        return 1.0 - relaxed.bound.total / optimum.bound.total
-    least = optimum.target.least_cost
-    return 1.0 - relaxed.cost.total / least if least > 0 else 0.0
-
-
-def _costly(gains: dict[str, float]) -> tuple[str, ...]:
-    """Limits that cost more than rounding; of a fixed decision's two ends, the one that matters."""
-    best: dict[str, str] = {}
-    for key, gain in gains.items():
-        decision = key.rpartition(".")[0]
-        if gain > gains.get(best.get(decision, ""), SMALLEST_GAIN):
-            best[decision] = key
-    return tuple(key for key in gains if best.get(key.rpartition(".")[0]) == key)
-
-
-def _pool_edge(optimum: Optimum) -> tuple[str, ...]:
-    prompt = optimum.scenario.costs.prompt
-    at_edge = prompt.acquisition > 0 and optimum.allocation.prompts == prompt.existing
-    return ("costs.prompt.existing",) if at_edge else ()
 
 
 def _relaxations(optimum: Optimum) -> dict[str, Scenario]:

@@ -33,19 +33,18 @@ def _slopes(case: Case, n: int, K: int, m: int) -> list[float]:
     costs = case.scenario.costs
     slopes = [0.0]
     if case.constants.label_kind != "none" and m < case.labels[1] and costs.label:
-        slopes.append(_label_slope(case, m) / costs.label)
+        step = max(1.0, m * STEP) if m == 0 else m * STEP
+        gain = (case.bound.shift(m + step) - case.bound.shift(m)) / step
+        slopes.append(gain / costs.label)
     each = costs.prompt.prefill + costs.rollout * K
     if n < case.prompts[1]:
         price = each + (costs.prompt.acquisition if n >= case.prices.existing else 0.0)
         slopes += [_prompt_slope(case, n, K) / price] if price > 0 else []
     elif case.rollouts[-1] > K and costs.rollout > 0 and n > 0:
-        slopes.append(_rollout_slope(case, n, K) / (costs.rollout * n))
+        step = K * STEP
+        gain = (case.bound.least(n, K + step) - case.bound.least(n, K - step)) / (2.0 * step)
+        slopes.append(gain / (costs.rollout * n))
     return slopes
-
-
-def _label_slope(case: Case, m: int) -> float:
-    step = max(1.0, m * STEP) if m == 0 else m * STEP
-    return (case.bound.shift(m + step) - case.bound.shift(m)) / step
 
 
 def _prompt_slope(case: Case, n: float, K: float) -> float:
@@ -57,11 +56,6 @@ def _prompt_slope(case: Case, n: float, K: float) -> float:
     return (least(n + step, K) - least(n - step, K)) / (2.0 * step)
 
 
-def _rollout_slope(case: Case, n: float, K: float) -> float:
-    step = K * STEP
-    return (case.bound.least(n, K + step) - case.bound.least(n, K - step)) / (2.0 * step)
-
-
 # --- sensitivity ---------------------------------------------------------------------------------
 
 
@@ -70,14 +64,7 @@ def sensitivity(optimum: Optimum, slope: float) -> tuple[Elasticity, ...]:
 
     At the optimum the decisions' own change has no first-order effect, so ``dV/dθ`` is the bound's
     partial derivative at the fixed allocation plus the value of the money that the change of θ
-    takes or gives (docs/theory.md, sensitivity).
-
-    Parameters
-    ----------
-    optimum
-        The plan.
-    slope
-        Change of the best bound per currency, at most 0.
+    takes or gives, by the ``slope`` of the best bound per currency (docs/theory.md, sensitivity).
     """
     entries = [
         Elasticity(path, _derivative(optimum, slope, path, value) * value / optimum.bound.total)
@@ -105,8 +92,11 @@ def _cost_derivative(optimum: Optimum, slope: float, path: str) -> float:
     """Money taken by one more unit of a price, times what money is worth."""
     case, (n, K, m), owned = optimum.case, optimum.to_come, optimum.case.prices.existing
     prompt, rollout = case.scenario.costs.prompt, case.scenario.costs.rollout
+    behind = case.scenario.progress
+    # What was spent in a run under way has paid for the fixed costs first.
+    due = behind is None or case.scenario.costs.fixed > behind.cost
     taken: Mapping[str, float] = {
-        "costs.fixed": 1.0 if _fixed_is_due(case) else 0.0,
+        "costs.fixed": 1.0 if due else 0.0,
         "costs.prompt.acquisition": max(0, n - owned),
         "costs.prompt.prefill": n,
         "costs.rollout": n * K,
@@ -117,9 +107,3 @@ def _cost_derivative(optimum: Optimum, slope: float, path: str) -> float:
         gain = _prompt_slope(case, n, K) - slope * (prompt.prefill + rollout * K)
         return min(0.0, gain) if n < case.prompts[1] else 0.0
     return -slope * taken.get(path, 0.0)
-
-
-def _fixed_is_due(case: Case) -> bool:
-    """Whether the fixed costs are still paid for by what was spent in a run under way."""
-    behind = case.scenario.progress
-    return behind is None or case.scenario.costs.fixed > behind.cost

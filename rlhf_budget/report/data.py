@@ -153,18 +153,16 @@ def _replace(target: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).chmod(_permissions(target))
+        if target.exists():
+            mode = stat.S_IMODE(target.stat().st_mode)
+        else:
+            # The only way to read the umask is to set it.
+            mask = os.umask(0o022)
+            os.umask(mask)
+            mode = 0o666 & ~mask
+        Path(name).chmod(mode)
         Path(name).replace(target)
     except BaseException:
         with suppress(OSError):
             Path(name).unlink()
         raise
-
-
-def _permissions(target: Path) -> int:
-    if target.exists():
-        return stat.S_IMODE(target.stat().st_mode)
-    # The only way to read the umask is to set it.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return 0o666 & ~mask

@@ -100,7 +100,9 @@ def explain(subject: str) -> Document:
         Where it is none of them, with the nearest.
     """
     if subject in KEYS:
-        return Document(subject, Paragraph(f"{KEYS[subject].description}."), (_key(subject),))
+        facts = tuple(Paragraph(text, label=name) for name, text in key_facts(subject).items())
+        described = Paragraph(f"{KEYS[subject].description}.")
+        return Document(subject, described, (Section("", facts),))
     text = CODES.get(subject) or WORDS.get(subject)
     if text is None:
         raise ValueError(f"'{subject}' is no key, code or word{hint(subject, subjects())}.")
@@ -111,19 +113,12 @@ def key_facts(path: str) -> dict[str, str]:
     """Unit, allowed values, default and inner keys of a key, as far as it has them."""
     key = KEYS[path]
     default = "required" if key.default == REQUIRED else key.default
+    is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
     inner = [name for name in CHILDREN.get(path, ()) if name not in RANGE_ENDS]
     facts = {
         "unit": key.unit,
         "allowed": key.allowed,
-        "default": "" if default is None else f"{default:g}" if _number(default) else str(default),
+        "default": "" if default is None else f"{default:g}" if is_number else str(default),
         "keys in it": ", ".join(inner),
     }
     return {name: value for name, value in facts.items() if value}
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _key(path: str) -> Section:
-    return Section("", tuple(Paragraph(text, label=name) for name, text in key_facts(path).items()))

@@ -16,16 +16,13 @@ from rlhf_budget.calibrate.reward_model.calibration import RewardModelConstants
 from rlhf_budget.calibrate.reward_model.learning_curve import curve_band
 from rlhf_budget.calibrate.rollouts.calibration import RolloutConstants
 from rlhf_budget.errors import CalibrationError, FileAccessError, MissingExtraError
-from rlhf_budget.report.charts import rendered
+from rlhf_budget.report.charts import SUFFIXES, rendered
 from rlhf_budget.report.data import write_whole
 
 if TYPE_CHECKING:
     from rlhf_budget.calibrate.estimates import Calibration
     from rlhf_budget.calibrate.reward_model.learning_curve import LearningCurve
     from rlhf_budget.calibrate.rollouts.tail_summary import TailSummary
-
-CHART_SUFFIXES = (".svg", ".png", ".pdf", ".html")
-"""Endings of the files that a chart can be written to."""
 
 _BLUE, _ORANGE, _GREY = "#2f6690", "#c8553d", "#6b7280"
 _FAMILY_COLOURS = ("#c8553d", "#3d8c7d", "#8e5ea2", "#b8860b", "#5b7db1", "#7a7a7a", "#a04668")
@@ -65,7 +62,11 @@ def learning_curve_chart(found: RewardModelConstants, curve: LearningCurve) -> A
     base = altair.Chart(altair.Data(values=line)).encode(x=horizontal)
     layers = [base.mark_line(color=_BLUE, strokeWidth=2).encode(y=_losses(altair, "loss"))]
     if curve.exponent_interval is not None:
-        layers.insert(0, _band(altair, curve, labels, horizontal))
+        low, high = curve_band(curve, labels)
+        rows = _rows(labels=labels, low=low, high=high)
+        band = altair.Chart(altair.Data(values=rows)).mark_area(color=_BLUE, opacity=0.18)
+        around = band.encode(x=horizontal, y=_losses(altair, "low"), y2="high:Q")
+        layers.insert(0, around)
     points = _rows(labels=counts, loss=[point.loss for point in curve.points])
     dots = altair.Chart(altair.Data(values=points)).encode(x=horizontal, y=_losses(altair, "loss"))
     layers.append(dots.mark_point(filled=True, size=55, color=_ORANGE, opacity=1))
@@ -79,15 +80,6 @@ def learning_curve_chart(found: RewardModelConstants, curve: LearningCurve) -> A
     elif curve.exponent_interval is not None:
         subtitle += f"; band: {curve.level:.0%} of curves that fit as well"
     return _framed(altair, layers, "Reward-model loss by preference labels", subtitle)
-
-
-def _band(altair: Any, curve: LearningCurve, labels: Any, horizontal: Any) -> Any:
-    low, high = curve_band(curve, labels)
-    rows = _rows(labels=labels, low=low, high=high)
-    chart = altair.Chart(altair.Data(values=rows))
-    return chart.mark_area(color=_BLUE, opacity=0.18).encode(
-        x=horizontal, y=_losses(altair, "low"), y2="high:Q"
-    )
 
 
 def _losses(altair: Any, field: str) -> Any:
@@ -137,14 +129,12 @@ def tail_chart(tail: TailSummary) -> Any:
         "y": altair.Y("share:Q", title="share of responses above", scale=scale),
         "color": altair.Color("law:N", title=None, scale=colours),
     }
+    dashes = altair.Scale(domain=["yes", "no"], range=[[1, 0], [4, 3]])
     visible = [row for row in observed if row["share"] >= least]
     layers = [
         altair.Chart(altair.Data(values=fitted))
         .mark_line(strokeWidth=1.6)
-        .encode(
-            **encoding,
-            strokeDash=altair.StrokeDash("chosen:N", legend=None, scale=_dashes(altair)),
-        ),
+        .encode(**encoding, strokeDash=altair.StrokeDash("chosen:N", legend=None, scale=dashes)),
         altair.Chart(altair.Data(values=visible))
         .mark_line(strokeWidth=3, interpolate="step-after")
         .encode(**encoding),
@@ -154,10 +144,6 @@ def tail_chart(tail: TailSummary) -> Any:
         f"solid: {chosen}, the best fit" if chosen else "no family fits"
     )
     return _framed(altair, layers, "Tail of the log-ratio", subtitle)
-
-
-def _dashes(altair: Any) -> Any:
-    return altair.Scale(domain=["yes", "no"], range=[[1, 0], [4, 3]])
 
 
 def _family_label(fit: Any) -> str:
@@ -214,8 +200,8 @@ def write_chart(chart: Any, path: str | Path) -> None:
         Without the extra ``plot``.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in CHART_SUFFIXES:
-        raise CalibrationError(f"{path}: a picture is one of {', '.join(CHART_SUFFIXES)}")
+    if suffix not in SUFFIXES:
+        raise CalibrationError(f"{path}: a picture is one of {', '.join(SUFFIXES)}")
     if not Path(path).parent.is_dir():
         raise FileAccessError(f"{path}: no such directory")
     write_whole(path, rendered(chart, suffix[1:], ppi=144))

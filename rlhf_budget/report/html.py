@@ -11,7 +11,7 @@ from rlhf_budget.report.numbers import written
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rlhf_budget.report.document import Cell, Document, Row, Section
+    from rlhf_budget.report.document import Document, Row, Section
 
 _NAMED = {"warning": "Warning", "note": "Note"}
 """Kinds of paragraphs that say what they are, since colour alone would not."""
@@ -44,30 +44,24 @@ def framed(page: str) -> str:
 
 def sections(parts: Sequence[Section], *, level: int) -> str:
     """Render sections, each a ``<section>`` with a heading of this level."""
-    return "".join(_section(section, level) for section in parts)
-
-
-def _section(section: Section, level: int) -> str:
-    title = f"<h{level}>{escape(section.title)}</h{level}>" if section.title else ""
-    parts = "".join(
-        table(part, section.title) if isinstance(part, Table) else paragraph(part)
-        for part in section.parts
-    )
-    return f"<section>{title}{parts}</section>"
+    rendered = []
+    for section in parts:
+        title = f"<h{level}>{escape(section.title)}</h{level}>" if section.title else ""
+        inner = "".join(
+            table(part, section.title) if isinstance(part, Table) else paragraph(part)
+            for part in section.parts
+        )
+        rendered.append(f"<section>{title}{inner}</section>")
+    return "".join(rendered)
 
 
 def paragraph(part: Paragraph) -> str:
     """Render a paragraph, with what kind it is in words."""
     name = _NAMED.get(part.kind, "")
     tag = "code" if name else "strong"
-    before = " ".join(
-        piece
-        for piece in (
-            f"<strong>{name}</strong>" if name else "",
-            f"<{tag}>{escape(part.label)}</{tag}>" if part.label else "",
-        )
-        if piece
-    )
+    pieces = [f"<strong>{name}</strong>"] if name else []
+    pieces += [f"<{tag}>{escape(part.label)}</{tag}>"] if part.label else []
+    before = " ".join(pieces)
     text = escape(part.text)
     return f'<p class="{part.kind}">{before}: {text}</p>' if before else f"<p>{text}</p>"
 
@@ -101,18 +95,13 @@ def _row(row: Row, cells: list[str], part: Table, sides: list[str]) -> str:
     broken = escape(name).replace(".", ".<wbr>") if " " not in name else escape(name)
     inner = [f'<th scope="row" style="text-align:left">{broken}</th>']
     for index, cell in enumerate(others, start=1):
-        share = part.columns[index].format == "share"
-        bar = _bar(row.cells[index]) if share else ""
+        share, value, bar = part.columns[index].format == "share", row.cells[index], ""
+        if share and isinstance(value, (int, float)):
+            # Seen in pages that style it alone.
+            width = 100.0 * min(max(value, 0.0), 1.0)
+            bar = f'<span class="bar"><span style="width:{width:.1f}%"></span></span>'
         side = f"text-align:{sides[index]}{';white-space:nowrap' if share else ''}"
         # A number and its percent sign stay on one line.
         text = escape(cell).replace(" %", "&nbsp;%")
         inner.append(f'<td style="{side}">{bar}{text}</td>')
     return f"<tr{emphasis}>{''.join(inner)}</tr>"
-
-
-def _bar(share: Cell) -> str:
-    """A bar beside a share, in a page that styles it; elsewhere nothing is seen of it."""
-    if not isinstance(share, (int, float)):
-        return ""
-    width = 100.0 * min(max(share, 0.0), 1.0)
-    return f'<span class="bar"><span style="width:{width:.1f}%"></span></span>'

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from rlhf_budget.report.document import Paragraph, Table, turned
+from rlhf_budget.report.document import Table, turned
 from rlhf_budget.report.numbers import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from rlhf_budget.report.document import Document, Section
+    from rlhf_budget.report.document import Document, Paragraph
 
 LONGEST_LINE = 78
 """Prose wider than this is hard to read, and breaks on the terminal that a pipe ends on."""
@@ -60,22 +60,15 @@ def layout(document: Document, width: int, *, draws: bool = False) -> Iterator[L
         yield (Span(sketch(document.verdict.sketch, room), "cyan"),)
     for section in document.sections:
         yield ()
-        yield from _section(section, width, draws)
-
-
-def _section(section: Section, width: int, draws: bool) -> Iterator[Line]:  # noqa: FBT001 - as above
-    if section.title:
-        yield from _styled_lines(section.title, width, "bold cyan")
-    for index, part in enumerate(section.parts):
-        if index and isinstance(part, Table):
-            yield ()
-        yield from _indented(_part(part, width - INDENT, draws))
-
-
-def _part(part: Table | Paragraph, room: int, draws: bool) -> Iterable[Line]:  # noqa: FBT001
-    if isinstance(part, Table):
-        return _table(part, room, draws)
-    return _prose(part, min(room, LONGEST_LINE))
+        if section.title:
+            yield from _styled_lines(section.title, width, "bold cyan")
+        for index, part in enumerate(section.parts):
+            inside = width - INDENT
+            if isinstance(part, Table):
+                yield from [()] if index else []
+                yield from _indented(_table(part, inside, draws=draws))
+            else:
+                yield from _indented(_prose(part, min(inside, LONGEST_LINE)))
 
 
 def _indented(lines: Iterable[Line]) -> Iterator[Line]:
@@ -169,7 +162,7 @@ def sketch(values: Sequence[float], width: int) -> str:
 # --- tables --------------------------------------------------------------------------------------
 
 
-def _table(table: Table, room: int, draws: bool) -> Iterator[Line]:  # noqa: FBT001 - as above
+def _table(table: Table, room: int, *, draws: bool) -> Iterator[Line]:
     """Lay a table out as it is, turned, with wrapped words, or as records: what fits first."""
     texts = _texts(table)
     if draws:
@@ -260,14 +253,10 @@ def _row(
             space = " " * (width - cell_width(piece))
             before, after = ("", space) if _is_words(table, number) else (space, "")
             spans += [Span(" " * (GAP if number else 0) + before), Span(piece, style), Span(after)]
-        yield _without_end(spans)
-
-
-def _without_end(spans: list[Span]) -> Line:
-    """Leave out empty pieces and the space at the end of a line."""
-    while spans and not spans[-1].text.strip():
-        spans.pop()
-    return tuple(span for span in spans if span.text)
+        # Lines end where their text does.
+        while spans and not spans[-1].text.strip():
+            spans.pop()
+        yield tuple(span for span in spans if span.text)
 
 
 def _records(table: Table, texts: list[list[str]], room: int) -> Iterator[Line]:

@@ -11,7 +11,7 @@ from rlhf_budget.report.numbers import written
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rlhf_budget.report.document import Document, Section
+    from rlhf_budget.report.document import Document
     from rlhf_budget.report.formats import Answer
 
 _MARKS = {"warning": "**Warning**", "note": "**Note**"}
@@ -26,7 +26,8 @@ def markdown(document: Document) -> str:
     """Render a document, for a pull request or a page."""
     blocks = [f"## {escape(document.title)}", f"**{escape(document.verdict.text)}**"]
     for section in document.sections:
-        blocks += _section(section)
+        blocks += [f"### {escape(section.title)}"] if section.title else []
+        blocks += [_part(part) for part in section.parts]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -42,11 +43,6 @@ def escape(text: str) -> str:
 
 def _escape_start(match: re.Match[str]) -> str:
     return f"{match[1]}\\." if match[1] else f"\\{match[2]}"
-
-
-def _section(section: Section) -> list[str]:
-    title = [f"### {escape(section.title)}"] if section.title else []
-    return title + [_part(part) for part in section.parts]
 
 
 def _part(part: Table | Paragraph) -> str:

@@ -58,31 +58,21 @@ def output_schema(command: str) -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Output of rlhf-budget {command}",
     }
-    if command not in _OTHERS:
-        return named | _answer(command, _result(command))
-    module, other, told = _OTHERS[command]
-    forms = [_answer(command, kind) for kind in (_result(command), _found(module, other))]
+    *others, told = _OTHERS.get(command, ("",))
+    forms, header = [], _header(command)
+    for module, name in (_RESULTS[command], *([others] if others else [])):
+        result = _record(getattr(import_module(module), name))
+        forms.append(
+            {
+                "type": "object",
+                "description": result["description"],
+                "required": [*header, *result["required"]],
+                "properties": header | result["properties"],
+            }
+        )
+    if not others:
+        return named | forms[0]
     return named | {"type": "object", "description": told, "oneOf": forms}
-
-
-def _answer(command: str, kind: type) -> Schema:
-    """Describe a result with its header."""
-    result, header = _record(kind), _header(command)
-    return {
-        "type": "object",
-        "description": result["description"],
-        "required": [*header, *result["required"]],
-        "properties": header | result["properties"],
-    }
-
-
-def _result(command: str) -> type:
-    return _found(*_RESULTS[command])
-
-
-def _found(module: str, name: str) -> type:
-    found: type = getattr(import_module(module), name)
-    return found
 
 
 def _header(command: str) -> dict[str, Schema]:
@@ -101,8 +91,8 @@ def _header(command: str) -> dict[str, Schema]:
     if command == "calibrate":  # four commands, of one shape
         named = texts | {"pattern": "^calibrate( |$)"}
     # A sweep has none of its own.
-    warned = _result(command if command != "sweep" else "plan")
-    hint, _ = _declared(warned, ("warnings",))
+    module, name = _RESULTS[command if command != "sweep" else "plan"]
+    hint, _ = _declared(getattr(import_module(module), name), ("warnings",))
     return {
         "schema_version": {"const": SCHEMA_VERSION, "description": "Version of this format."},
         "tool": tool,
@@ -141,7 +131,8 @@ def _schema(hint: Any, meaning: str) -> Schema:  # noqa: PLR0911 - one return fo
     if origin in (Union, UnionType):
         options = [_schema(part, meaning) for part in parts if part is not NoneType]
         null = ["null"] if NoneType in parts else []
-        types = [name for option in options for name in _listed(option["type"])]
+        listed = [option["type"] for option in options]
+        types = [name for each in listed for name in ([each] if isinstance(each, str) else each)]
         words = {"enum": [*options[0]["enum"], None]} if null and "enum" in options[0] else {}
         return dict(ChainMap(words, {"type": [*types, *null]}, *options))
     if origin is Literal:
@@ -155,10 +146,6 @@ def _schema(hint: Any, meaning: str) -> Schema:  # noqa: PLR0911 - one return fo
     if is_dataclass(hint):
         return _record(hint, "" if meaning == _EACH else meaning)  # type: ignore[arg-type]
     return {"type": _TYPES[hint], **described}
-
-
-def _listed(types: str | list[str]) -> list[str]:
-    return [types] if isinstance(types, str) else types
 
 
 # --- declarations --------------------------------------------------------------------------------
@@ -216,10 +203,7 @@ def _imports(module: str) -> dict[str, Any]:
                 if isinstance(statement, ast.ImportFrom):
                     for alias in statement.names:
                         with suppress(ImportError):
-                            found[alias.asname or alias.name] = _imported(statement, alias.name)
+                            home, name = statement.module or "", alias.name
+                            inside = getattr(import_module(home), name, None)
+                            found[alias.asname or name] = inside or import_module(f"{home}.{name}")
     return found
-
-
-def _imported(statement: ast.ImportFrom, name: str) -> Any:
-    module = import_module(statement.module or "")
-    return getattr(module, name, None) or import_module(f"{statement.module}.{name}")

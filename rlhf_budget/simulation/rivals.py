@@ -32,7 +32,7 @@ class Rival:
 
 
 def find_rivals(scenario: Scenario, plan: Allocation) -> tuple[tuple[Rival, ...], tuple[str, ...]]:
-    """Spend the scenario's budget by each rule of thumb.
+    """Spend the scenario's budget by each rule of thumb, beside the allocation of its plan.
 
     ``prompts-first``: the least rollouts and labels, the rest on prompts. ``labels-first``: nine
     tenths of what the least prompts leave go to labels, the rest to prompts with the least
@@ -41,13 +41,6 @@ def find_rivals(scenario: Scenario, plan: Allocation) -> tuple[tuple[Rival, ...]
     K allow. ``current``: what the scenario says. Where no labels can be bought, their share goes
     to prompts and rollouts.
 
-    Parameters
-    ----------
-    scenario
-        With a budget.
-    plan
-        The plan's allocation.
-
     Returns
     -------
     tuple
@@ -55,9 +48,12 @@ def find_rivals(scenario: Scenario, plan: Allocation) -> tuple[tuple[Rival, ...]
         names of those that budget and limits leave out.
     """
     case = prepare(scenario)
+    least = case.allowed[0]
+    free = (case.prices.budget or 0) - case.prices.spend(case.prompts[0], least)
+    most_labels = _labels_for(case, LABELS_FIRST_TENTHS * free // 10)
     bought = {
-        "prompts-first": _prompts_first(case),
-        "labels-first": _labels_first(case),
+        "prompts-first": _with_rollouts(case, least, case.labels[0]),
+        "labels-first": _with_rollouts(case, least, most_labels),
         "k8": _with_rollouts(case, 8, plan.labels),
         "k16": _with_rollouts(case, 16, plan.labels),
         "thirds": _thirds(case),
@@ -68,8 +64,13 @@ def find_rivals(scenario: Scenario, plan: Allocation) -> tuple[tuple[Rival, ...]
         if decisions is not None
     ]
     left_out = tuple(name for name, decisions in bought.items() if decisions is None)
-    if scenario.current is not None:
-        found.append(Rival("current", _current(case)))
+    current = scenario.current
+    if current is not None:
+        labels = 0 if case.constants.label_kind == "none" else current.labels
+        done = _clipped_at_best(case, (current.prompts, current.rollouts_per_prompt, labels))
+        if done.clip_threshold is not None and current.clip_threshold is not None:
+            done = replace(done, clip_threshold=current.clip_threshold)
+        found.append(Rival("current", done))
     return tuple(found), left_out
 
 
@@ -133,16 +134,6 @@ def _with_rollouts(case: Case, K: int, m: int) -> Decisions | None:
     return None if n < case.prompts[0] else (n, K, m)
 
 
-def _prompts_first(case: Case) -> Decisions | None:
-    return _with_rollouts(case, case.allowed[0], case.labels[0])
-
-
-def _labels_first(case: Case) -> Decisions | None:
-    K = case.allowed[0]
-    free = (case.prices.budget or 0) - case.prices.spend(case.prompts[0], K)
-    return _with_rollouts(case, K, _labels_for(case, LABELS_FIRST_TENTHS * free // 10))
-
-
 def _thirds(case: Case) -> Decisions | None:
     prices = case.prices
     m = _labels_for(case, ((prices.budget or 0) - prices.fixed) // 3)
@@ -153,15 +144,3 @@ def _thirds(case: Case) -> Decisions | None:
         return abs(prices.rollout * n * K - (prices.spend(n, 0) - prices.fixed))
 
     return min((option for option in options if option), key=imbalance, default=None)
-
-
-def _current(case: Case) -> Allocation:
-    current = case.scenario.current
-    if current is None:
-        message = "the scenario has no current allocation"
-        raise ValueError(message)
-    labels = 0 if case.constants.label_kind == "none" else current.labels
-    best = _clipped_at_best(case, (current.prompts, current.rollouts_per_prompt, labels))
-    if best.clip_threshold is None or current.clip_threshold is None:
-        return best
-    return replace(best, clip_threshold=current.clip_threshold)

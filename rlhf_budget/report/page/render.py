@@ -46,14 +46,21 @@ def render_page(content: PageContent, scripts: str) -> str:
     data: dict[str, Any] = {figure.name: figure.spec for figure in figures}
     data |= {f"{part.name}-plans": stops(part.content) for part in parts}
     data |= {f"{part.name}-result": part.content.plan.to_dict() for part in parts}
+    links = _LINKS | ({"sides": "Side by side"} if sides else {})
+    items = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in links.items())
+    footer = (
+        f"<h2>How to make this page again</h2><pre><code>{escape(content.command)}</code></pre>"
+        f"<p>Made by rlhf-budget {__version__}. Numbers at full precision stand in the page's "
+        "source, as the JSON of <code>rlhf-budget plan</code>.</p>"
+    )
     return _fill(
         "page.html",
         title=escape(content.title),
         version=__version__,
         style=_text("page.css"),
-        navigation=_navigation(_LINKS | ({"sides": "Side by side"} if sides else {})),
+        navigation=f'<nav aria-label="Parts of the page"><ul>{items}</ul></nav>',
         body=first + sides + folded,
-        footer=_again(content),
+        footer=footer,
         data="\n".join(_json_script(name, value) for name, value in data.items()),
         # Nothing in a script may end it.
         vega=scripts.replace("</script", "<\\/script"),
@@ -139,19 +146,6 @@ def _sides(content: PageContent) -> tuple[str, list[Figure]]:
     drawn = "".join(_figure(figure) for figure in figures)
     title = '<h2 id="sides">Scenarios side by side</h2>'
     return f'{title}{inner}<div class="grid">{drawn}</div>', figures
-
-
-def _navigation(links: dict[str, str]) -> str:
-    items = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in links.items())
-    return f'<nav aria-label="Parts of the page"><ul>{items}</ul></nav>'
-
-
-def _again(content: PageContent) -> str:
-    return (
-        f"<h2>How to make this page again</h2><pre><code>{escape(content.command)}</code></pre>"
-        f"<p>Made by rlhf-budget {__version__}. Numbers at full precision stand in the page's "
-        "source, as the JSON of <code>rlhf-budget plan</code>.</p>"
-    )
 
 
 # --- pieces --------------------------------------------------------------------------------------

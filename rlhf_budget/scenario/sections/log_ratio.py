@@ -45,7 +45,7 @@ class LogRatio(Section):
 
 
 def read_log_ratio(reader: Reader, samples: tuple[float, ...] | None) -> Values:
-    """Read ``log_ratio``; ``samples`` is what the file of an empirical tail holds, if it names one."""
+    """Read ``log_ratio``; ``samples`` are those of an empirical tail's file, if it names one."""
     if reader.get("log_ratio") == UNKNOWN:
         allowed = "a mapping such as {family: gaussian, kl: unknown}"
         reader.problem("log_ratio", UNKNOWN, allowed)

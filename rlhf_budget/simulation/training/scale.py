@@ -9,7 +9,6 @@ from rlhf_budget.bound.terms import rollout_choices
 from rlhf_budget.optimum.case import prepare
 
 if TYPE_CHECKING:
-    from rlhf_budget.optimum.case import Case
     from rlhf_budget.scenario.models import Scenario
 
     Decisions = tuple[int, int, int]
@@ -103,27 +102,17 @@ def grid(scenario: Scenario) -> tuple[Decisions, ...]:
     sizes = [K for K in GROUP_SIZES if K in case.allowed] or list(case.allowed)
     if scenario.limits.rollouts_per_prompt.choices is not None:
         sizes = list(allowed)
-    cells = dict.fromkeys(
-        cell
-        for m in _label_counts(case)
+    prices, (least, most) = case.prices, case.labels
+    counts = [least]
+    if case.constants.label_kind != "none":
+        free = (prices.budget or 0) - prices.fixed
+        counts = [
+            max(least, min(most, free * share // 20 // prices.label if prices.label else most))
+            for share in LABEL_TWENTIETHS
+        ]
+    cells = (
+        (prices.prompts_affordable(K, m, case.prompts[1]), K, m)
+        for m in counts
         for K in sizes[:MOST_GROUPS]
-        if (cell := _filled(case, K, m)) is not None
     )
-    return tuple(cells)
-
-
-def _label_counts(case: Case) -> list[int]:
-    if case.constants.label_kind == "none":
-        return [case.labels[0]]
-    free, price = (case.prices.budget or 0) - case.prices.fixed, case.prices.label
-    least, most = case.labels
-    counts = [
-        max(least, min(most, free * share // 20 // price if price else most))
-        for share in LABEL_TWENTIETHS
-    ]
-    return list(dict.fromkeys(counts))
-
-
-def _filled(case: Case, K: int, m: int) -> Decisions | None:
-    n = case.prices.prompts_affordable(K, m, case.prompts[1])
-    return None if n < case.prompts[0] else (n, K, m)
+    return tuple(dict.fromkeys(cell for cell in cells if cell[0] >= case.prompts[0]))

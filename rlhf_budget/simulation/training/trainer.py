@@ -223,7 +223,12 @@ def _gradient(batch: _Batch, runs: _Lockstep, weights: Floats, recipe: Recipe) -
     clip = runs.clips[:C]
     ratio = np.clip(log_probability - batch.log_reference, -clip, clip)
     reward = batch.given + (batch.features @ runs.rewards[:, None, :, :C])[..., None]
-    drawn = _count_responses(probability, batch.places) * batch.present[:, None, :, None]
+    # How often each response is drawn, from uniforms.
+    below = probability.cumsum(axis=2)
+    below[:, :, -1] = 2.0
+    at_most = (batch.places[:, :, :, None, None, None] < below[:, :, None]).sum(axis=2)
+    counts = np.asarray(np.diff(at_most, axis=2, prepend=0), dtype=np.float32)
+    drawn = counts * batch.present[:, None, :, None]
     push = drawn * _advantage(reward, recipe.kl_coefficient * ratio, drawn, K, recipe)
     push -= probability * push.sum(axis=2, keepdims=True)
     each = np.swapaxes(batch.features, 2, 3) @ push.reshape(T, b, A, C * H)
@@ -255,35 +260,21 @@ class _Adam:
 def _advantage(reward: Floats, penalty: Floats, drawn: Floats, K: int, recipe: Recipe) -> Floats:
     """How much better each response is than its baseline; all shapes (T, b, A, C, H)."""
     if recipe.normalise:
-        return np.asarray(_normalised(reward, drawn, K) - _centred(penalty, drawn, K))
+        # Over the group's standard deviation; 0 where all are equal.
+        centred = _centred(reward, drawn, K)
+        variance = (drawn * centred**2).sum(axis=2, keepdims=True) / K
+        normalised = centred / (np.sqrt(variance) + _DEVIATION)
+        return np.asarray(normalised - _centred(penalty, drawn, K))
     if K == 1:
-        return _against_the_others(reward - penalty, drawn)
+        # Less the mean of the step's other rollouts, one of each prompt.
+        values = reward - penalty
+        own = (drawn * values).sum(axis=2, keepdims=True)
+        count = drawn.sum(axis=(1, 2), keepdims=True)
+        others = (own.sum(axis=1, keepdims=True) - own) / np.maximum(count - 1.0, 1.0)
+        return np.asarray(values - others)
     return np.asarray(_centred(reward - penalty, drawn, K) * (K / (K - 1)))
-
-
-def _count_responses(probability: Floats, places: Floats) -> Floats:
-    """How often each response is drawn, shape (T, b, A, C, H), from uniforms (T, b, K)."""
-    below = probability.cumsum(axis=2)
-    below[:, :, -1] = 2.0
-    at_most = (places[:, :, :, None, None, None] < below[:, :, None]).sum(axis=2)
-    return np.asarray(np.diff(at_most, axis=2, prepend=0), dtype=np.float32)
 
 
 def _centred(values: Floats, drawn: Floats, K: int) -> Floats:
     """Less the group's mean."""
     return np.asarray(values - (drawn * values).sum(axis=2, keepdims=True) / K)
-
-
-def _normalised(values: Floats, drawn: Floats, K: int) -> Floats:
-    """Less the group's mean, over its standard deviation; 0 where all are equal."""
-    centred = _centred(values, drawn, K)
-    variance = (drawn * centred**2).sum(axis=2, keepdims=True) / K
-    return np.asarray(centred / (np.sqrt(variance) + _DEVIATION))
-
-
-def _against_the_others(values: Floats, drawn: Floats) -> Floats:
-    """Less the mean of the step's other rollouts, one of each prompt."""
-    own = (drawn * values).sum(axis=2, keepdims=True)
-    count = drawn.sum(axis=(1, 2), keepdims=True)
-    others = (own.sum(axis=1, keepdims=True) - own) / np.maximum(count - 1.0, 1.0)
-    return np.asarray(values - others)

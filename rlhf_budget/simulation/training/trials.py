@@ -128,9 +128,18 @@ def set_stage(
     """Draw a world and let a pilot measure the scenario's constants there."""
     random = np.random.default_rng(laws)
     world = draw_world(protocol.spec, random)
-    pool = draw_prompts(world, _most_prompts(protocol), random)
+    # The pool holds what any allocation could buy, and all that the pilot needs.
+    case, current = prepare(protocol.scenario), protocol.scenario.current
+    most = case.prices.prompts_affordable(case.allowed[0], 0, case.prompts[1])
+    most = max(most, protocol.pilot.prompts, 0 if current is None else current.prompts)
+    pool = draw_prompts(world, most, random)
     fresh = draw_prompts(world, JUDGING_PROMPTS, random)
-    given = _given_reward(world, pool, random)
+    # The reward but for what is learned.
+    given: Floats = np.broadcast_to(pool.level, pool.reward.shape)
+    if world.spec.verifiable:
+        given = pool.reward
+    elif world.spec.finished_error is not None:
+        given = finished_reward(world, pool, world.spec.finished_error, random)
     pilot = run_pilot(
         world, pool, given, protocol.pilot, protocol.recipe, np.random.default_rng(piloting)
     )
@@ -146,23 +155,6 @@ def _planned_with(scenario: Scenario, constants: dict[str, Any]) -> Scenario:
         if key != "groups" or scenario.groups is not None
     }
     return scenario.with_values(known)
-
-
-def _most_prompts(protocol: TrainingProtocol) -> int:
-    """Prompts of the pool: the most that any allocation could buy, and all that the pilot needs."""
-    case = prepare(protocol.scenario)
-    most = case.prices.prompts_affordable(case.allowed[0], 0, case.prompts[1])
-    current = protocol.scenario.current
-    return max(most, protocol.pilot.prompts, 0 if current is None else current.prompts)
-
-
-def _given_reward(world: TrainingWorld, pool: Prompts, random: np.random.Generator) -> Floats:
-    """The reward but for what is learned."""
-    if world.spec.verifiable:
-        return pool.reward
-    if world.spec.finished_error is not None:
-        return finished_reward(world, pool, world.spec.finished_error, random)
-    return np.broadcast_to(pool.level, pool.reward.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
