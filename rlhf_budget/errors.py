@@ -40,10 +40,19 @@ class Problem:
     line: units.Line | None = None
     """Line in that file."""
 
+    @property
+    def place(self) -> str:
+        """Where it is: file, line and key, as far as they are known."""
+        written = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        return ": ".join(part for part in (written, self.key) if part)
+
+    @property
+    def text(self) -> str:
+        """What it is."""
+        return f"found {self.found}; allowed: {self.allowed}"
+
     def __str__(self) -> str:
-        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
-        where = ": ".join(part for part in (place, self.key) if part)
-        return f"{where}: found {self.found}; allowed: {self.allowed}"
+        return f"{self.place}: {self.text}"
 
 
 class RlhfBudgetError(Exception):

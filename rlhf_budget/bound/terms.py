@@ -391,17 +391,7 @@ def bound_of(scenario: Scenario) -> BoundFunction:
 def evaluate(scenario: Scenario, allocation: Allocation) -> Bound:
     """Evaluate the bound at an allocation, whatever the limits and the budget say.
 
-    Parameters
-    ----------
-    scenario
-        Where the constants come from.
-    allocation
-        The four decisions; a ``clip_threshold`` of None stands for the best one where β > 0.
-
-    Returns
-    -------
-    Bound
-        Total and terms, in reward units.
+    A ``clip_threshold`` of None stands for the best one where β > 0.
     """
     return bound_of(scenario).at(allocation)
 

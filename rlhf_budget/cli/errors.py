@@ -91,22 +91,18 @@ def _print_json(error: Exception) -> None:
 
     entry = failure(error).to_dict()
     if isinstance(error, UsageError):
-        entry |= {"code": "usage", "message": _usage_message(error)}
+        usage: Any = error
+        entry |= {"code": "usage", "message": usage.format_message()}
     elif not isinstance(error, RlhfBudgetError):
         entry |= {"code": "file-access" if isinstance(error, OSError) else "internal"}
     sys.stderr.write(json_text(entry))
 
 
-def _usage_message(error: Any) -> str:
-    message: str = error.format_message()
-    return message
-
-
 def _print_usage(error: Any) -> None:
     if type(error).__name__ == "NoArgsIsHelpError":
-        sys.stderr.write(f"{_usage_message(error)}\n")
+        sys.stderr.write(f"{error.format_message()}\n")
         return
-    _print_lines(_usage_message(error), [])
+    _print_lines(error.format_message())
     if error.ctx is not None:
         sys.stderr.write(
             f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n"
@@ -117,28 +113,20 @@ def _print_plain(error: Exception) -> None:
     if isinstance(error, ScenarioError):
         number = len(error.problems)
         head = "1 problem" if number == 1 else f"{number} problems"
-        _print_lines(f"{head} in the scenario", [_place(problem) for problem in error.problems])
+        _print_lines(f"{head} in the scenario", error.problems)
     elif isinstance(error, RlhfBudgetError):
-        _print_lines(str(error), [])
+        _print_lines(str(error))
     elif isinstance(error, OSError):
         where = error.filename or "output"
-        _print_lines(f"{where}: {error.strerror or error}", [])
+        _print_lines(f"{where}: {error.strerror or error}")
     else:
         _print_lines(
             f"unexpected {type(error).__name__}: {error}. This is a mistake in rlhf-budget: please "
-            "report it, with what --debug prints.",
-            [],
+            "report it, with what --debug prints."
         )
 
 
-def _place(problem: Problem) -> tuple[str, str]:
-    """Where a problem is, and what it is."""
-    where = ":".join(str(part) for part in (problem.file, problem.line) if part is not None)
-    place = ": ".join(part for part in (where, problem.key) if part)
-    return place, f"found {problem.found}; allowed: {problem.allowed}"
-
-
-def _print_lines(head: str, places: Sequence[tuple[str, str]]) -> None:
+def _print_lines(head: str, problems: Sequence[Problem] = ()) -> None:
     from rlhf_budget.report.layout import Span, wrap
     from rlhf_budget.report.terminal import NARROWEST, stream_width, write_lines
 
@@ -148,10 +136,10 @@ def _print_lines(head: str, places: Sequence[tuple[str, str]]) -> None:
     start, rest = first[:5], first[5:]
     lines: list[Line] = [(Span(start, "bold red"), Span(rest))]
     lines += [(Span(line),) for line in more]
-    for place, what in places:
-        if place:
-            lines += [(Span(line, "bold"),) for line in wrap(f"  {place}", width)]
-        lines += [(Span(line),) for line in wrap(f"      {what}", width)]
+    for problem in problems:
+        if problem.place:
+            lines += [(Span(line, "bold"),) for line in wrap(f"  {problem.place}", width)]
+        lines += [(Span(line),) for line in wrap(f"      {problem.text}", width)]
     write_lines(lines, sys.stderr)
 
 

@@ -139,29 +139,13 @@ def minimise(
     effort: Effort = FULL_EFFORT,
     record: Callable[[Boxes], None] | None = None,
 ) -> tuple[Search, ...]:
-    """Minimise every group's sum over its boxes.
+    """Minimise every group's sum over its boxes, which together hold every feasible point.
 
-    Parameters
-    ----------
-    problem
-        The two monotone parts and the exact values.
-    boxes
-        Where to search; together they hold every feasible point.
-    groups
-        Number of independent problems.
-    tolerance
-        Relative gap that counts as proved once the search has become expensive.
-    effort
-        When that is.
-    record
-        Called in each round with the boxes that it closes. None of them holds a point better than
-        the best by more than :data:`FINEST_GAP` (or than the gap, where the search stopped early);
-        with what the rows cannot reach they cover the whole without overlap: a proof.
-
-    Returns
-    -------
-    tuple of Search
-        One for each group, in order.
+    The tolerance is the relative gap that counts as proved once the search has become expensive,
+    which ``effort`` says when it is. ``record`` is called in each round with the boxes that it
+    closes. None of them holds a point better than the best by more than :data:`FINEST_GAP` (or than
+    the gap, where the search stopped early); with what the rows cannot reach they cover the whole
+    without overlap: a proof.
     """
     incumbents = _Incumbents(problem, groups)
     floor = np.full(groups, math.inf)

@@ -132,19 +132,9 @@ def judged(plan: Plan) -> float:
 
 
 def shapley(players: Sequence[str], values: Mapping[frozenset[str], float]) -> dict[str, float]:
-    """Return the Shapley value of each player.
+    """Return the Shapley value of each player, from what every set of players attains.
 
-    Parameters
-    ----------
-    players
-        Names.
-    values
-        What each set of players attains, for all subsets.
-
-    Returns
-    -------
-    dict
-        Name -> ``sum over S without it of |S|!(d - |S| - 1)!/d! * (v(S with it) - v(S))``.
+    It is ``sum over S without it of |S|!(d - |S| - 1)!/d! * (v(S with it) - v(S))``.
     """
     d = len(players)
     shares = {}

@@ -31,23 +31,10 @@ DIGITS = 25
 
 
 def prove(scenario: Scenario, allocation: Allocation, *, tolerance: float) -> bytes:
-    """Prove that an allocation is the best within a scenario's budget.
+    """Prove that an allocation, as it was planned, is the best within a scenario's budget.
 
-    The claim is what interval arithmetic confirms: the checker has accepted the bytes returned.
-
-    Parameters
-    ----------
-    scenario
-        What was planned; it has a budget.
-    allocation
-        The plan.
-    tolerance
-        The largest relative gap of a claim that is worth writing.
-
-    Returns
-    -------
-    bytes
-        The proof as JSON.
+    The claim is what interval arithmetic confirms: the checker has accepted the JSON returned. A
+    claim with a relative gap above the tolerance is not worth writing.
 
     Raises
     ------

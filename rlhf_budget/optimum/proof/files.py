@@ -15,14 +15,7 @@ if TYPE_CHECKING:
 
 
 def verified(file: str, *, tolerance: float) -> Proof:
-    """Read a proof and check it.
-
-    Parameters
-    ----------
-    file
-        Its path; packed by gzip or not.
-    tolerance
-        Largest relative gap at which a plan counts as proved the best.
+    """Read a proof, packed by gzip or not, and check it and that its relative gap is small enough.
 
     Raises
     ------
