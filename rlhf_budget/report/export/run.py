@@ -86,16 +86,9 @@ def training_run(
 ) -> Run:
     """Turn a plan into a run: all of it, or what is still to come of one under way.
 
-    Parameters
-    ----------
-    plan
-        What is to be done.
-    prompts_per_step
-        Prompts of a step; None for a usual number that the trainer takes.
-    devices
-        Training processes.
-    whole_batches
-        True for a trainer that deals the rollouts of a step out to its devices evenly.
+    Without ``prompts_per_step`` a usual number is taken that the trainer takes; there is a training
+    process on each device. ``whole_batches`` is for a trainer that deals the rollouts of a step out
+    to its devices evenly.
 
     Raises
     ------

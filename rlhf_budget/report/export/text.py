@@ -28,23 +28,9 @@ _WIDTH: Final = 88
 def export(
     plan: Plan, trainer: str, *, prompts_per_step: int | None = None, devices: int = 1
 ) -> str:
-    """Write a plan as a trainer's own options.
+    """Write a plan as a trainer's own options, with comments: Python, a command, YAML or TOML.
 
-    Parameters
-    ----------
-    plan
-        What is to be done.
-    trainer
-        A name of ``TRAINERS``.
-    prompts_per_step
-        Prompts of an optimiser step; None for a usual number that the trainer takes.
-    devices
-        Training processes, one a device.
-
-    Returns
-    -------
-    str
-        Python, a shell command, YAML or TOML: what the trainer reads, explained by comments.
+    ``trainer`` is a name of ``TRAINERS``; prompts and devices are those of :func:`training_run`.
 
     Raises
     ------
@@ -60,8 +46,22 @@ def export(
     )
     set_ = about.options(run, coefficient(run, about))
     options = {name: value for name, value in set_.items() if value is not None}
-    head = "\n".join(line for text in _comments(run, about) for line in _comment(text))
-    return f"{head}\n{_FORMS[about.form](about, options)}{_penalty(run, about)}"
+    # No name from outside may end a comment and go on as code.
+    head = "".join(
+        f"# {line}\n"
+        for text in _comments(run, about)
+        for line in wrap(clean(text), _WIDTH, break_long_words=False, break_on_hyphens=False)
+    )
+    written = head + _FORMS[about.form](about, options)
+    if about.form != "python" or run.training_clip is None:
+        return written
+    # TRL's reward function that clips a whole response's log-ratio, where there is one to clip.
+    file = resources.files("rlhf_budget.report.export") / "clipped_penalty.txt"
+    penalty = file.read_text(encoding="utf-8")
+    β = plan.scenario.objective.kl_coefficient
+    return written + penalty.replace("{beta}", repr(β)).replace(
+        "{threshold}", repr(run.training_clip)
+    )
 
 
 def coefficient(run: Run, trainer: Trainer) -> float:
@@ -97,9 +97,25 @@ def _comments(run: Run, trainer: Trainer) -> Iterator[str]:
             "What is behind is not counted: a trainer that goes on from its own checkpoint counts "
             "all steps, so add those that it has taken, and leave out the prompts that it has seen."
         )
-    yield from _kl_words(run, trainer)
-    yield from _token_words(run)
-    yield from _clip_words(run, trainer)
+    yield _kl_words(run, trainer)
+    if run.mean_tokens is None:
+        yield (
+            "The length of a response is not set: the scenario names no tokens "
+            "(costs.rollout.tokens, or log_ratio.tokens)."
+        )
+    else:
+        yield (
+            f"The cap on a response is {CAP} times the mean of {plain(run.mean_tokens)} tokens "
+            "that the scenario names: raise it if responses are cut."
+        )
+    τ, clip = plan.allocation.clip_threshold, run.training_clip
+    if τ is not None and clip is not None and trainer.kl != "none":
+        yield (
+            f"No option clips the log-ratio of a whole response. The plan's threshold, "
+            f"{significant(τ)} nats, is for estimating the objective; training clips no lower than "
+            f"{TRAINING_CLIP:g} times that, {significant(clip)} nats, and may do without. "
+            f"To clip there: {trainer.clipping}."
+        )
     yield from trainer.hints
 
 
@@ -112,85 +128,41 @@ def _what_it_does(plan: Plan) -> str:
     return f"{what} for {amount(cost, currency)}; bound {bound}."
 
 
-def _kl_words(run: Run, trainer: Trainer) -> Iterator[str]:
+def _kl_words(run: Run, trainer: Trainer) -> str:
     β, deviation = run.plan.scenario.objective.kl_coefficient, run.group_deviation
     if β == 0:
-        yield "No KL penalty, as objective.kl_coefficient is 0."
-    elif trainer.kl == "none":
-        yield (
+        return "No KL penalty, as objective.kl_coefficient is 0."
+    if trainer.kl == "none":
+        return (
             f"WARNING: it has no KL penalty to a reference policy, and the plan's beta of {β:g} "
             "has no place: plan with objective.kl_coefficient 0, or use another trainer."
         )
-    elif trainer.kl == "reward":
-        yield f"KL acts on the reward, so its coefficient is the plan's beta, {β:g}."
-    elif trainer.kl == "divisible loss" and deviation is not None:
-        yield (
+    if trainer.kl == "reward":
+        return f"KL acts on the reward, so its coefficient is the plan's beta, {β:g}."
+    if trainer.kl == "divisible loss" and deviation is not None:
+        return (
             f"KL is a loss beside advantages divided by their group's standard deviation: its "
             f"coefficient is beta / deviation = {β:g} / {deviation:.4g} = {β / deviation:.4g}, "
             "with the root of bound.rollout_variance for the deviation; right on average, as "
             "groups differ."
         )
-    else:
-        known = (
-            "" if deviation is not None else " (bound.rollout_variance, their scale, is not known)"
-        )
-        yield (
-            f"KL is a loss, and advantages are not divided by their group's standard "
-            f"deviation{known}: its coefficient is the plan's beta, {β:g}."
-        )
-
-
-def _token_words(run: Run) -> Iterator[str]:
-    if run.mean_tokens is None:
-        yield (
-            "The length of a response is not set: the scenario names no tokens "
-            "(costs.rollout.tokens, or log_ratio.tokens)."
-        )
-    else:
-        yield (
-            f"The cap on a response is {CAP} times the mean of {plain(run.mean_tokens)} tokens "
-            "that the scenario names: raise it if responses are cut."
-        )
-
-
-def _clip_words(run: Run, trainer: Trainer) -> Iterator[str]:
-    τ, clip = run.plan.allocation.clip_threshold, run.training_clip
-    if τ is not None and clip is not None and trainer.kl != "none":
-        yield (
-            f"No option clips the log-ratio of a whole response. The plan's threshold, "
-            f"{significant(τ)} nats, is for estimating the objective; training clips no lower than "
-            f"{TRAINING_CLIP:g} times that, {significant(clip)} nats, and may do without. "
-            f"To clip there: {trainer.clipping}."
-        )
-
-
-def _comment(text: str) -> list[str]:
-    # No name from outside may end a comment and go on as code.
-    lines = wrap(clean(text), _WIDTH, break_long_words=False, break_on_hyphens=False)
-    return [f"# {line}" for line in lines]
-
-
-def _penalty(run: Run, trainer: Trainer) -> str:
-    """TRL's reward function that clips a whole response's log-ratio, where there is one to clip."""
-    β, clip = run.plan.scenario.objective.kl_coefficient, run.training_clip
-    if trainer.form != "python" or clip is None:
-        return ""
-    file = resources.files("rlhf_budget.report.export") / "clipped_penalty.txt"
-    text = file.read_text(encoding="utf-8")
-    return text.replace("{beta}", repr(β)).replace("{threshold}", repr(clip))
+    known = "" if deviation is not None else " (bound.rollout_variance, their scale, is not known)"
+    return (
+        f"KL is a loss, and advantages are not divided by their group's standard "
+        f"deviation{known}: its coefficient is the plan's beta, {β:g}."
+    )
 
 
 # --- what is read --------------------------------------------------------------------------------
 
 
 def _python(trainer: Trainer, options: Mapping[str, Value]) -> str:
-    inner = "".join(f"    {name}={_python_value(value)},\n" for name, value in options.items())
+    # JSON quotes texts as Python does.
+    inner = "".join(
+        f"    {name}={json.dumps(value) if isinstance(value, str) else repr(value)},\n"
+        for name, value in options.items()
+    )
     return f"# config = {trainer.start}(output_dir=..., **options)\noptions = dict(\n{inner})\n"
-
-
-def _python_value(value: Value) -> str:
-    """Write a value for Python."""
-    return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
 def _hydra(trainer: Trainer, options: Mapping[str, Value]) -> str:

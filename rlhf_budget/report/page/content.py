@@ -84,16 +84,7 @@ class PageContent:
 
 
 def page_content(entries: Sequence[Entry], *, command: str, tolerance: float) -> PageContent:
-    """Plan scenarios and gather what a page of them shows.
-
-    Parameters
-    ----------
-    entries
-        Scenarios and their names; the first is the baseline.
-    command
-        What makes the page again.
-    tolerance
-        Relative gap at which a plan counts as proved.
+    """Plan scenarios, the first of which is the baseline, and gather what a page of them shows.
 
     Raises
     ------
