@@ -33,7 +33,8 @@ class EngineChoice(StrEnum):
 
 
 calibrate_app = typer.Typer(
-    help="Estimate a scenario's constants from logs, as YAML that pastes into a scenario.",
+    help="Estimate a scenario's constants from logs, as YAML that pastes into a scenario.\n\n"
+    "For example: rlhf-budget calibrate rollouts runs/grpo/completions --into scenario.yaml",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -106,6 +107,8 @@ def rollouts(
 
     Reads .jsonl, .jsonl.gz, .json, .csv and .parquet of TRL, verl, OpenRLHF, Open-Instruct,
     NeMo-RL, or any with the fields named. A trainer's log alone gives what it holds.
+
+    For example: rlhf-budget calibrate rollouts runs/grpo/completions --into scenario.yaml
     """
     from rlhf_budget.calibrate import FieldNames, RolloutOptions, priced, rollouts_from_files
 

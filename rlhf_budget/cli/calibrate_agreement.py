@@ -21,6 +21,8 @@ def agreement(
 
     Reads a vote a row, a list of votes a pair, a column an annotator, or counts of votes, as
     Chatbot Arena, HelpSteer3, Label Studio and others write them; ties count half.
+
+    For example: rlhf-budget calibrate agreement votes.jsonl
     """
     from rlhf_budget.calibrate import agreement_from_files
 

@@ -36,6 +36,8 @@ def costs(
 
     Columns: prompts, rollouts_per_prompt, and cost or hours; optionally gpus (1), tokens (mean
     length of a rollout) and run (each name is fitted apart).
+
+    For example: rlhf-budget calibrate costs past-runs.csv --hourly-rate 2.50
     """
     from rlhf_budget.calibrate import costs as calibrate_costs
     from rlhf_budget.calibrate import read_runs

@@ -62,6 +62,8 @@ def coverage(
 
     From features of a linear reward head (--training, --current), or from log-probabilities of
     whole responses.
+
+    For example: rlhf-budget calibrate coverage --training old.npy --current now.npy
     """
     found = _found(
         paths or [],

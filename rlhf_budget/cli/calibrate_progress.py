@@ -45,6 +45,8 @@ def progress(
     """What a run has used so far: the scenario's progress, from the same dumps as rollouts.
 
     All steps count. Money is hours x GPUs x hourly rate and other costs, or left for you to write.
+
+    For example: rlhf-budget calibrate progress runs/grpo --into scenario.yaml
     """
     if (hours is None) != (hourly_rate is None):
         raise typer.BadParameter("--hours and --hourly-rate need each other.")

@@ -63,6 +63,8 @@ def reward_model(
     Reads tables of labels and losses, and Hugging Face's trainer_state.json: one file gives its
     evaluations, several give one point each, a directory is searched for them. Preference pairs
     with score_chosen and score_rejected give the loss at their number of labels.
+
+    For example: rlhf-budget calibrate reward-model runs/ --agreement 0.73
     """
     from rlhf_budget.calibrate import read_agreement, read_losses
     from rlhf_budget.calibrate import reward_model as calibrate_reward_model

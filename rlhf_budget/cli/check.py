@@ -102,6 +102,8 @@ def check(
     --robust the plan is one for all that the ranges allow, and gates on the bound judge its risk.
 
     Several files, or --all-scenarios, give one table.
+
+    For example: rlhf-budget check scenario.yaml --max-excess 5% --max-guesses 3
     """
     from rlhf_budget.errors import ProofError
     from rlhf_budget.scenario import load_scenario

@@ -39,6 +39,8 @@ def compare(
 
     A column is called NAME or by its file's stem; a file's own scenarios by their names. With
     --robust every column has one plan for all that its ranges allow, on shared draws.
+
+    For example: rlhf-budget compare today=scenario.yaml next=cheaper.yaml --baseline today
     """
     from rlhf_budget.report.comparison_document import comparison_document
     from rlhf_budget.studies import comparison

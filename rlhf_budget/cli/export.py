@@ -36,6 +36,8 @@ def export(
     """Write the plan as a trainer's own options: group size, steps, KL coefficient, lengths.
 
     What the trainer cannot do is said in the comments.
+
+    For example: rlhf-budget export scenario.yaml --trainer trl-grpo --devices 8
     """
     from rlhf_budget.planning import planner
     from rlhf_budget.report.export.text import export as written

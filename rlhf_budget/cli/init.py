@@ -34,7 +34,10 @@ def init(
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
-    """Write a commented starter scenario that plans as it is."""
+    """Write a commented starter scenario that plans as it is.
+
+    For example: rlhf-budget init scenario.yaml --preset verifiable
+    """
     from rlhf_budget.scenario import template
 
     text = template(preset.value)

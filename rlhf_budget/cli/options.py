@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from rlhf_budget.cli import completion
 from rlhf_budget.report.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -75,12 +76,20 @@ ScenarioFile = Annotated[
 ]
 ScenarioName = Annotated[
     str | None,
-    typer.Option("--scenario", metavar="NAME", help="Apply one of the file's named scenarios."),
+    typer.Option(
+        "--scenario",
+        metavar="NAME",
+        help="Apply one of the file's named scenarios.",
+        autocompletion=completion.scenario_names,
+    ),
 ]
 SetValues = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a constant, as in costs.label=0.2. Repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a constant, as in costs.label=0.2. Repeatable.",
+        autocompletion=completion.keys,
     ),
 ]
 _HOW_TO_PRINT = typer.Option(

@@ -52,6 +52,8 @@ def plan(
     With --target-bound, find the least budget that reaches a bound instead. With --robust, find one
     plan for all that the scenario's ranges allow. With --plot, draw how far what is not known moves
     the plan.
+
+    For example: rlhf-budget plan scenario.yaml --set costs.label=0.2 --within 5%
     """
     _require_budget(
         {"--proof": proof, "--robust": robust, "--plot": plot, "--information": information or None}

@@ -31,6 +31,8 @@ def report(
     """Make one page of everything, to be opened in a browser or attached. Needs [plot].
 
     It asks nothing of a network. A slider shows the plan at other budgets.
+
+    For example: rlhf-budget report scenario.yaml -o report.html
     """
     from rlhf_budget.report.page.make import make_page
     from rlhf_budget.studies.comparison import load_entries

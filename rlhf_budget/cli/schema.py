@@ -31,7 +31,10 @@ def schema(
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
 ) -> None:
-    """Print a JSON Schema: of scenario files, or of a command's JSON."""
+    """Print a JSON Schema: of scenario files, or of a command's JSON.
+
+    For example: rlhf-budget schema --of plan
+    """
     from rlhf_budget.report.data import json_text
 
     if of is Subject.SCENARIO:

@@ -75,6 +75,8 @@ def simulate(
     """Try the plan and its rivals in worlds where the truth is known.
 
     Ctrl-C prints what is done so far.
+
+    For example: rlhf-budget simulate scenario.yaml --worlds 10
     """
     from rlhf_budget import simulation
     from rlhf_budget.report.simulation_document import simulation_document, simulation_rows

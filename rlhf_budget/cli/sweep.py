@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlhf_budget.cli import options
+from rlhf_budget.cli import completion, options
 from rlhf_budget.cli.errors import INFEASIBLE
 from rlhf_budget.cli.output import Answer, notice, send
 
@@ -31,6 +31,7 @@ def sweep(
         typer.Option(
             metavar="KEY=RANGE",
             help="Constant and values: budget=1e3:1e6, or costs.label=0.2,1.5.",
+            autocompletion=completion.swept_keys,
         ),
     ],
     points: Annotated[int, typer.Option(min=2, help="Values in FROM:TO.")] = 40,
@@ -55,6 +56,8 @@ def sweep(
 
     Values that cannot be planned are marked. With --robust each value has one plan for all that the
     scenario's other ranges allow, on shared draws.
+
+    For example: rlhf-budget sweep scenario.yaml --over budget=1e4:1e6 --plot frontier.svg
     """
     from rlhf_budget.report.sweep_document import sweep_document
     from rlhf_budget.scenario import load_scenario

@@ -24,6 +24,8 @@ def verify(
 
     A proof says that its plan is the best for the scenario in it; docs/proof.md says how that is
     checked. Whether a scenario file is that scenario is what check FILE --proof says.
+
+    For example: rlhf-budget verify proof.json.gz
     """
     from rlhf_budget.errors import ProofError
     from rlhf_budget.optimum.proof.files import verified
