@@ -75,3 +75,17 @@ def test_old_folders_without_a_lock_are_removed_and_young_ones_are_not(temporary
     with scratch_folder():
         pass
     assert sorted(temporary.iterdir()) == [other, young]
+
+
+def test_many_at_once_keep_their_folders(temporary):
+    """Another run may start at any moment, between the making of a lock and its taking too."""
+    code = (
+        "from rlhf_budget.calibrate.logs.scratch import scratch_folder\n"
+        "for _ in range(150):\n"
+        "    with scratch_folder() as folder:\n"
+        "        (folder / 'rows').write_bytes(b'x')\n"
+        "        assert (folder / 'rows').exists()\n"
+    )
+    command = [sys.executable, "-c", code]
+    processes = [subprocess.Popen(command, env=dict(os.environ)) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4

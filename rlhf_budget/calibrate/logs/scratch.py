@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PREFIX = "rlhf-budget-"
 """How the names of these folders start."""
 
-_LOCK = "alive"
+_LOCK, _UNLOCKED = "alive", "starting"
 _YOUNG = 24 * 3600
 """Seconds for which a folder without a lock may be one that another process is just making."""
 
@@ -27,12 +27,13 @@ _YOUNG = 24 * 3600
 def scratch_folder() -> Iterator[Path]:
     """Make a folder, after those of processes that died without clearing theirs are removed."""
     _remove_abandoned(Path(tempfile.gettempdir()))
-    with (
-        tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name,
-        (Path(name) / _LOCK).open("wb") as lock,
-    ):
-        _locked(lock.fileno())
-        yield Path(name)
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with (folder / _UNLOCKED).open("wb") as lock:
+            _locked(lock.fileno())
+            # Under its name only once it is locked: else another process could take the lock first.
+            (folder / _UNLOCKED).rename(folder / _LOCK)
+            yield folder
 
 
 def _remove_abandoned(where: Path) -> None:
