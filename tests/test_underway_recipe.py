@@ -31,7 +31,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_commands_of_the_page(tmp_path: Path) -> None:
-    shutil.copytree(DUMP, tmp_path / "completions")
+    shutil.copytree(DUMP, tmp_path / "run")
     scenario = {
         "budget": 4000,
         "objective": {"kl_coefficient": 0.05},

@@ -214,6 +214,22 @@ def _spent_otherwise(optimum: Optimum) -> Notice | None:
     return Notice("spent-otherwise", f"{told} {cause}")
 
 
+def _diluted_groups(optimum: Optimum) -> Notice | None:
+    c, (n, K, _) = optimum.case.constants, optimum.to_come
+    n0, K0 = float(c.past_prompts), float(c.past_rollouts)
+    counts_rollouts = c.shape.rollouts or (c.shape.deviation and c.rollout_variance)
+    if n == 0 or n0 == 0 or not counts_rollouts:
+        return None
+    if (n0 + n) ** 2 / (n0 / K0 + n / K) >= n0 * K0:
+        return None
+    return Notice(
+        "diluted-groups",
+        f"So few new groups of {K} after {n0:,.0f} of {K0:.4g} dilute the mean over all rollouts. "
+        "The bound counts all prompts, but rollouts as if the new ones were left out: it ranks "
+        "spending and guarantees nothing. Allow larger groups (limits), or stop generating.",
+    )
+
+
 def _unspent_budget(optimum: Optimum) -> Notice | None:
     cost, currency = optimum.cost, optimum.scenario.currency
     if cost.budget is None or cost.unspent is None or cost.unspent <= UNSPENT_SHARE * cost.budget:
@@ -235,6 +251,7 @@ _CHECKS: tuple[Callable[[Optimum], Notice | None], ...] = (
     _few_tail_samples,
     _unlimited,
     _unspent_budget,
+    _diluted_groups,
     _assumed_constants,
     _silent_groups,
     _planned_by_evaluation,

@@ -19,6 +19,8 @@ CODES: Final[dict[str, str]] = {
     "make it right; otherwise raise it.",
     "curve-not-identified": "Losses at so few numbers of labels fit many exponents. Train the "
     "reward model at more sizes.",
+    "diluted-groups": "New groups much smaller than those behind make the mean over all rollouts "
+    "worse at first; the bound is then no guarantee, and only ranks spending.",
     "dynamic-groups": "Group sizes vary between prompts: the estimator for unequal groups is used.",
     "evaluation-rows": "Rows of evaluation stood among those of training; they were left out.",
     "few-pairs": "Too few pairs with repeated votes for an agreement to rely on.",

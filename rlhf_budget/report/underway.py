@@ -60,6 +60,10 @@ def course(plan: Plan, *, unknown: str = TO_WEIGH) -> str:
         text = f"Best rest: {rest_words(rest)}, {amount(rest.cost, plan.scenario.currency)}"
     if current is None:
         return f"{text}.{unknown}"
+    over = current.cost.unspent
+    if current.violations == ("budget",) and over is not None:
+        more = amount(-over, plan.scenario.currency)
+        return f"{text}. The old plan to its end costs {more} more than there is."
     if current.violations:
         broken = listing(list(current.violations))
         return f"{text}. The old plan cannot be followed to its end: it breaks {broken}."

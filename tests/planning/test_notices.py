@@ -31,6 +31,7 @@ CODES = {
     "assumed-constants",
     "unspent-budget",
     "spent-otherwise",
+    "diluted-groups",
 }
 CURVE = {"floor": 0.02, "scale": 8.0, "exponent": 0.8}
 HARD = {"mean": 0.177, "correlation": 0.33}
@@ -58,6 +59,13 @@ def model(**changes: Any) -> dict[str, Any]:
 def behind(cost: float) -> dict[str, Any]:
     """What costs 3,480 at the prices of the base scenario."""
     return {"prompts": 500, "rollouts_per_prompt": 8, "labels": 600, "cost": cost}
+
+
+def diluted(K: int, more: int) -> dict[str, Any]:
+    """Groups of K to come after 40 of 16: at K = 1, 560 of them are as good as none."""
+    limits = {"prompts": 40 + more, "rollouts_per_prompt": K, "labels": {"max": 600}}
+    progress = {"prompts": 40, "rollouts_per_prompt": 16, "labels": 0, "cost": 213}
+    return {"limits": limits, "progress": progress}
 
 
 def samples(count: int) -> dict[str, Any]:
@@ -152,6 +160,10 @@ APPEARANCES: list[tuple[str, dict[str, Any], bool]] = [
     ("spent-otherwise", {"progress": behind(9000.0)}, True),
     ("spent-otherwise", {"progress": behind(2000.0)}, False),
     ("spent-otherwise", {"progress": behind(4000.0)}, False),
+    ("diluted-groups", diluted(1, 40), True),
+    ("diluted-groups", diluted(8, 40), False),
+    ("diluted-groups", diluted(1, 1000), False),
+    ("diluted-groups", diluted(1, 0), False),
     ("unspent-budget", {"limits": {"prompts": {"max": 100}, "labels": {"max": 100}}}, True),
     ("unspent-budget", {"limits": {"labels": {"max": 100}}}, False),
     (
@@ -203,6 +215,7 @@ WHAT_TO_DO = {
     "unlimited": ("Give a price", "limits."),
     "assumed-constants": ("measure", "calibrate"),
     "unspent-budget": ("Raise the limits", "elsewhere"),
+    "diluted-groups": ("larger groups",),
     "spent-otherwise": ("correct costs",),
 }
 

@@ -49,6 +49,14 @@ def test_the_verdict_is_to_change_where_that_gains() -> None:
     assert found.current.allocation.rollouts == 1500 * 16 + 3500
 
 
+def test_an_old_plan_that_is_too_dear_by_now_is_told_with_its_money() -> None:
+    old = {"prompts": 6000, "rollouts_per_prompt": 16, "labels": 20000}
+    found = planned(progress=HALF, current=old)
+    assert found.current is not None
+    over = found.current.cost.total - 50000
+    assert f"costs {over:,.0f} USD more than there is" in course(found)
+
+
 def test_the_verdict_is_to_stop_where_no_prompt_is_worth_it() -> None:
     costs = {"prompt": 500.0, "rollout": 20.0, "label": 1.5}
     behind = {"prompts": 9000, "rollouts_per_prompt": 16, "labels": 100, "cost": 40000}
