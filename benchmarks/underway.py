@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "underway.md"
 SEED = 2026
-WORLDS, REPLICATES = 20, 4
+WORLDS, REPLICATES = 12, 4
 WRONG_BY = 3.0
 PRICES = {
     "cheap labels": {"prompt": 0.01, "rollout": 0.01, "label": 0.05},
@@ -104,7 +104,7 @@ class Half:
     clip_threshold: float | None
     """Of the second part."""
     late: bool = True
-    """Whether the first part has only the labels bought by then: False shows what that costs."""
+    """Whether the first part has only the labels bought by then, not all that the run buys."""
 
     @property
     def labels(self) -> int:
@@ -121,10 +121,10 @@ class Half:
         return [phase for phase in (first, second) if phase[0]]
 
 
-def stay_or_change(truth: Scenario, guess: Scenario) -> tuple[Half, Half, Half]:
+def stay_or_change(truth: Scenario, guess: Scenario) -> tuple[Half, Half, Half, Half]:
     """What a team does that planned by a guess, where all prices are those of the truth.
 
-    To stay, to change, and to have had all labels of that change from the start.
+    To stay, to change, and both as if all their labels had been there from the start.
     """
     plan, prices = optimise(guess).allocation, prepare(truth).prices
     n, K, m = plan.prompts, plan.rollouts_per_prompt, plan.labels
@@ -141,12 +141,9 @@ def stay_or_change(truth: Scenario, guess: Scenario) -> tuple[Half, Half, Half]:
         "cost": prices.cost(before[0], K, before[1]).total,
     }
     best = optimise(truth.with_values({"progress": behind}))
-    changed = Half(share, plan, before, best.to_come, best.allocation.clip_threshold)
-    return (
-        Half(share, plan, before, rest, plan.clip_threshold),
-        changed,
-        replace(changed, late=False),
-    )
+    stay = Half(share, plan, before, rest, plan.clip_threshold)
+    change = Half(share, plan, before, best.to_come, best.allocation.clip_threshold)
+    return stay, change, replace(stay, late=False), replace(change, late=False)
 
 
 def known(truth: Scenario) -> Half:
@@ -200,6 +197,7 @@ class Found:
     stayed: dict[tuple[str, float], NDArray[np.floating]]
     changed: dict[tuple[str, float], NDArray[np.floating]]
     in_time: dict[tuple[str, float], NDArray[np.floating]]
+    """What changing gains where all labels are there from the start."""
 
 
 def gather(records: Sequence[Sequence[Record]]) -> Found:
@@ -209,12 +207,12 @@ def gather(records: Sequence[Sequence[Record]]) -> Found:
     every = [record for some in records for record in some]
     if any(record.guesses != every[0].guesses for record in every):
         raise ValueError("a guess is legal in some worlds only")
-    places = {wrong: 1 + 3 * i for i, wrong in enumerate(every[0].guesses)}
+    places = {wrong: 1 + 4 * i for i, wrong in enumerate(every[0].guesses)}
     return Found(
         quality[:, 0],
         {wrong: quality[:, i] for wrong, i in places.items()},
         {wrong: quality[:, i + 1] for wrong, i in places.items()},
-        {wrong: quality[:, i + 2] for wrong, i in places.items()},
+        {wrong: quality[:, i + 3] - quality[:, i + 2] for wrong, i in places.items()},
     )
 
 
@@ -226,7 +224,7 @@ def table(found: Found) -> str:
         "if changing",
         "staying less changing (95 %)",
         "changing is better in",
-        "if changing, its labels from the start",
+        "staying less changing, all labels from the start",
     )
     lines = [f"| {' | '.join(titles)} |", "|---|---:|---:|---:|---:|---:|"]
     groups = {f"{key} × {by:.2g}": [(key, by)] for key, by in found.stayed}
@@ -239,18 +237,30 @@ def table(found: Found) -> str:
         # A world counts once, by its mean over the guesses: they share its labels and prompts.
         stay = np.mean([found.known - found.stayed[wrong] for wrong in wrongs], axis=0)
         change = np.mean([found.known - found.changed[wrong] for wrong in wrongs], axis=0)
-        in_time = np.mean([found.known - found.in_time[wrong] for wrong in wrongs], axis=0)
-        gain = mean_interval((stay - change).tolist())
-        low, high = gain.interval or (np.nan, np.nan)
+        in_time = np.mean([found.in_time[wrong] for wrong in wrongs], axis=0)
         wins, worlds = int((change < stay).sum()), stay.size
         least, most = clopper_pearson(wins, worlds)
         lines.append(
             f"| {name} | {stay.mean():.4f} | {change.mean():.4f} | "
-            f"{gain.mean:+.4f} ({low:+.4f} – {high:+.4f}) | "
+            f"{spread(stay - change)} | "
             f"{100 * wins / worlds:.0f} % of {worlds} ({100 * least:.0f} – {100 * most:.0f} %) | "
-            f"{in_time.mean():.4f} |"
+            f"{spread(in_time)} |"
         )
-    return "\n".join(lines)
+    won = np.mean([found.changed[wrong] > found.stayed[wrong] for wrong in found.stayed], axis=0)
+    share = mean_interval(won.tolist())
+    low, high = share.interval or (np.nan, np.nan)
+    text = (
+        f"Of single guesses in single worlds, changing is better in {100 * share.mean:.0f} % "
+        f"({100 * low:.0f} – {100 * high:.0f} %)."
+    )
+    return "\n".join((*lines, "", text))
+
+
+def spread(values: NDArray[np.floating]) -> str:
+    """A mean over worlds with its interval."""
+    gain = mean_interval(values.tolist())
+    low, high = gain.interval or (np.nan, np.nan)
+    return f"{gain.mean:+.4f} ({low:+.4f} – {high:+.4f})"
 
 
 def main(*, quick: bool) -> None:

@@ -55,7 +55,7 @@ def test_both_arms_share_the_first_part_and_keep_the_budget(truth) -> None:
     prices = prepare(truth).prices
     for wrong in STUDY["GUESSES"]:
         guess = STUDY["guessed"](truth, *wrong)
-        stay, change, in_time = STUDY["stay_or_change"](truth, guess)
+        stay, change, _, in_time = STUDY["stay_or_change"](truth, guess)
         assert stay.phases[0] == change.phases[0]
         assert in_time.labels == change.labels
         (n, m), K = stay.before, stay.plan.rollouts_per_prompt
@@ -68,7 +68,7 @@ def test_both_arms_share_the_first_part_and_keep_the_budget(truth) -> None:
 
 
 def test_who_guessed_right_has_nothing_to_change(truth) -> None:
-    stay, change, _ = STUDY["stay_or_change"](truth, truth)
+    stay, change, *_ = STUDY["stay_or_change"](truth, truth)
     assert stay.plan.rollouts_per_prompt == change.after[1]
     assert stay.after[0] == pytest.approx(change.after[0], rel=0.02, abs=2)
     assert stay.labels == pytest.approx(change.labels, rel=0.02, abs=2)
@@ -89,8 +89,8 @@ def test_a_world_tries_every_guess_and_the_table_tells_them() -> None:
     )
     records = [STUDY["try_rest"](protocol, np.random.SeedSequence(s)) for s in (1, 2)]
     guesses = len(STUDY["GUESSES"])
-    assert records[0].quality.shape == (1 + 3 * guesses, 3, 2)
+    assert records[0].quality.shape == (1 + 4 * guesses, 3, 2)
     assert np.isfinite(records[0].quality).all()
     lines = STUDY["table"](STUDY["gather"]([records])).splitlines()
-    assert len(lines) == 2 + guesses + 3
-    assert all("% of 2 (" in line for line in lines[2:])
+    assert len(lines) == 2 + guesses + 3 + 2
+    assert all("% of 2 (" in line for line in lines[2:-2])
