@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlhf_budget.cli import errors, options
-from rlhf_budget.cli.output import Answer, deliver, notice, send
+from rlhf_budget.cli.output import Answer, deliver, notice, progress, send
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,6 +115,7 @@ def check(
     asked = options.robustness(robust, draws, affordable, seed)
     if asked is not None and proof is not None:
         raise typer.BadParameter("--robust and --proof exclude each other, as yet.")
+    bar = progress("Planning for all draws", None, quiet=quiet or asked is None)
     rules = _rules(
         max_bound, max_cost, max_excess, max_guesses, require or (), informative=require_informative
     )
@@ -122,14 +123,15 @@ def check(
         if against or scenario or proof:
             raise typer.BadParameter("--against, --scenario and --proof go with one scenario.")
         entries = load_entries(files, set_values=set_ or (), named=all_scenarios)
-        several = gates.check_many(
-            entries,
-            rules,
-            tolerance=tolerance,
-            within=within,
-            warn_only=warn_only,
-            robust=asked,
-        )
+        with bar:
+            several = gates.check_many(
+                entries,
+                rules,
+                tolerance=tolerance,
+                within=within,
+                warn_only=warn_only,
+                robust=asked,
+            )
         _send_many(several, format_, output, quiet=quiet)
         return
     (file,) = files
@@ -138,15 +140,16 @@ def check(
         increase = options.parsed(gates.fraction, max_increase, "--max-increase")
         rules.append(gates.max_increase(against, increase, loaded.currency, metric.value, asked))
     try:
-        found = gates.check(
-            loaded,
-            rules,
-            tolerance=tolerance,
-            within=within,
-            warn_only=warn_only,
-            proof=proof,
-            robust=asked,
-        )
+        with bar:
+            found = gates.check(
+                loaded,
+                rules,
+                tolerance=tolerance,
+                within=within,
+                warn_only=warn_only,
+                proof=proof,
+                robust=asked,
+            )
     except ProofError as error:
         if not warn_only:
             raise

@@ -8,7 +8,7 @@ import typer
 
 from rlhf_budget.cli import options
 from rlhf_budget.cli.errors import INFEASIBLE
-from rlhf_budget.cli.output import Answer, send
+from rlhf_budget.cli.output import Answer, progress, send
 
 
 def compare(
@@ -45,13 +45,15 @@ def compare(
     from rlhf_budget.report.comparison_document import comparison_document
     from rlhf_budget.studies import comparison
 
-    found = comparison.compare(
-        comparison.load_entries(files),
-        baseline=baseline,
-        tolerance=tolerance,
-        within=within,
-        robust=options.robustness(robust, draws, affordable, seed),
-    )
+    asked = options.robustness(robust, draws, affordable, seed)
+    with progress("Planning for all draws", None, quiet=quiet or asked is None):
+        found = comparison.compare(
+            comparison.load_entries(files),
+            baseline=baseline,
+            tolerance=tolerance,
+            within=within,
+            robust=asked,
+        )
     answer = Answer(
         command="compare",
         document=lambda: comparison_document(found),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
 from rlhf_budget.report.formats import TABLE, Answer, format_of, text_of
 
-__all__ = ["Answer", "deliver", "notice", "send"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Answer", "deliver", "notice", "progress", "send"]
 
 
 def send(answer: Answer, format_: str | None, output: str | None, *, quiet: bool) -> None:
@@ -40,3 +45,28 @@ def notice(message: str, *, quiet: bool) -> None:
     """Say something that is no result: on standard error, unless asked to be quiet."""
     if not quiet:
         print(message, file=sys.stderr)  # noqa: T201 - notices are what standard error is for
+
+
+@contextmanager
+def progress(title: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """Show a bar on standard error while it is a terminal; yield what moves it.
+
+    Parameters
+    ----------
+    title
+        What is being done.
+    total
+        Steps that it takes; None where nobody knows.
+    quiet
+        Whether to show nothing.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import Progress
+
+    from rlhf_budget.report.terminal import make_console
+
+    with Progress(console=make_console(sys.stderr), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlhf_budget.cli import options
-from rlhf_budget.cli.output import Answer, notice, send
+from rlhf_budget.cli.output import Answer, notice, progress, send
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,10 +80,13 @@ def plan(
     if asked is None:
         found = planner.plan(loaded, tolerance=tolerance, target_bound=target_bound, within=within)
     else:
-        found = planner.plan_robustly(loaded, asked, tolerance=tolerance)
+        with progress("Planning for all draws", None, quiet=quiet):
+            found = planner.plan_robustly(loaded, asked, tolerance=tolerance)
     if information:
-        notice("Planning for every value that a constant may have ...", quiet=quiet)
-        found = planner.with_information(found, affordable=affordable, seed=seed)
+        with progress("Planning for what may be learnt", 1, quiet=quiet) as on_share:
+            found = planner.with_information(
+                found, affordable=affordable, seed=seed, on_share=on_share
+            )
     if plot is not None:
         _draw(found, plot, quiet=quiet)
     if proof is not None:

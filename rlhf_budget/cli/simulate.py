@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
 from rlhf_budget.cli.errors import INTERRUPTED
-from rlhf_budget.cli.output import Answer, notice, send
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from rlhf_budget.cli.output import Answer, notice, progress, send
 
 
 class Study(StrEnum):
@@ -85,7 +80,7 @@ def simulate(
 
     loaded = load_scenario(file, scenario=scenario, set_values=set_ or ())
     try:
-        with _progress(worlds, quiet=quiet) as on_world:
+        with progress("Trying worlds", worlds, quiet=quiet) as on_world:
             found = simulation.simulate(
                 loaded,
                 study=study.value,
@@ -125,18 +120,3 @@ def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@contextmanager
-def _progress(worlds: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error while it is a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.progress import Progress
-
-    from rlhf_budget.report.terminal import make_console
-
-    with Progress(console=make_console(sys.stderr), transient=True) as progress:
-        task = progress.add_task("Trying worlds", total=worlds)
-        yield lambda done: progress.update(task, completed=done)

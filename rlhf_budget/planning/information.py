@@ -21,7 +21,7 @@ from rlhf_budget.planning.uncertainty import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rlhf_budget.optimum.case import Case
     from rlhf_budget.planning.draws import Law
@@ -40,7 +40,9 @@ TOLERANCE = 1e-6
 """Relative gap of the optima whose differences are taken."""
 
 
-def worth_knowing(scenario: Scenario, asked: Robustness) -> tuple[WorthKnowing, ...]:
+def worth_knowing(
+    scenario: Scenario, asked: Robustness, *, on_share: Callable[[float], None] | None = None
+) -> tuple[WorthKnowing, ...]:
     """What it would be worth to learn each constant exactly, the largest first.
 
     ``min_x E F − E_{ω_i} min_x E(F | ω_i)``: by how much the mean bound falls where the plan may
@@ -52,6 +54,8 @@ def worth_knowing(scenario: Scenario, asked: Robustness) -> tuple[WorthKnowing, 
         With constants that are ranges or unknown, and a budget.
     asked
         Its seed, and its share of draws in which the plan has to fit the budget, are used.
+    on_share
+        Called with the share of the work that is done, after each constant and set of draws.
 
     Raises
     ------
@@ -64,7 +68,11 @@ def worth_knowing(scenario: Scenario, asked: Robustness) -> tuple[WorthKnowing, 
     seeds = [fresh_seed(asked.seed, SCRAMBLINGS + number) for number in range(SCRAMBLINGS)]
     found = []
     for index, law in enumerate(laws):
-        worths = [worth_once(scenario, laws, index, seed, asked) for seed in seeds]
+        worths = []
+        for seed in seeds:
+            worths.append(worth_once(scenario, laws, index, seed, asked))
+            if on_share is not None:
+                on_share((index + len(worths) / len(seeds)) / (len(laws) + 1))
         found.append((law.constant, *mean_and_error(worths)))
     money = _Money(scenario, laws, seeds[0], asked)
     entries = [

@@ -35,7 +35,7 @@ from rlhf_budget.planning.questions import answers, plan_variants
 from rlhf_budget.planning.results import Behind, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rlhf_budget.planning.results import Notice, Robust
     from rlhf_budget.planning.uncertainty import Robustness
@@ -241,7 +241,13 @@ def _robustly(middle: Optimum, asked: Robustness, tolerance: float) -> RobustlyP
     return RobustlyPlanned(optimum, robust, middle, warnings)
 
 
-def with_information(plan: Plan, *, affordable: float = 0.95, seed: int = 0) -> Plan:
+def with_information(
+    plan: Plan,
+    *,
+    affordable: float = 0.95,
+    seed: int = 0,
+    on_share: Callable[[float], None] | None = None,
+) -> Plan:
     """Add to a plan within a budget what each constant that is not known is worth knowing.
 
     Parameters
@@ -252,12 +258,14 @@ def with_information(plan: Plan, *, affordable: float = 0.95, seed: int = 0) -> 
         Share of the draws in which plans have to fit the budget.
     seed
         Seed of the draws.
+    on_share
+        Called now and then with the share of the work that is done.
     """
     from rlhf_budget.planning.information import worth_knowing  # noqa: PLC0415 - seldom used
     from rlhf_budget.planning.uncertainty import Robustness  # noqa: PLC0415
 
     asked = Robustness(affordable=affordable, seed=seed)
-    return replace(plan, information=worth_knowing(plan.scenario, asked))
+    return replace(plan, information=worth_knowing(plan.scenario, asked, on_share=on_share))
 
 
 def _require_finite(target_bound: float) -> None:

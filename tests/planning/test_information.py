@@ -18,7 +18,7 @@ from rlhf_budget.planning import information
 from rlhf_budget.planning.draws import laws_of, scenarios_of, shares
 from rlhf_budget.planning.information import worth_knowing, worth_once
 from rlhf_budget.planning.results import WorthKnowing
-from rlhf_budget.planning.uncertainty import Robustness
+from rlhf_budget.planning.uncertainty import Robustness, mean_and_error
 from rlhf_budget.report.document import Paragraph
 from rlhf_budget.report.robust_words import information_section
 
@@ -65,6 +65,53 @@ def test_it_equals_nested_brute_force(index: int, behind: dict[str, Any]) -> Non
     expected = brute_force(everything, 16, 1.0, np.zeros(16)) - known
     worth = worth_once(scenario, laws, index, 7, asked)
     assert worth == pytest.approx(expected, abs=3e-6 * known)
+
+
+def own_worth(scenario: Scenario, index: int) -> float:
+    """What knowing a constant is worth, by docs/theory.md written out and listing every plan.
+
+    The other constant is integrated over 4,000 quantiles, not drawn.
+    """
+    laws = laws_of(scenario)
+    known = laws[index].at((np.arange(16) + 0.5) / 16)[:, None]
+    other = laws[1 - index].at((np.arange(4000) + 0.5) / 4000)[None, :]
+    names = [law.constant.rpartition(".")[2] for law in (laws[index], laws[1 - index])]
+    values = dict(zip(names, (known, other), strict=True))
+    least: dict[int, float] = {}
+    for n in range(1, 27):
+        for K in (1, 2, 3):
+            if n * (1 + 0.5 * K) <= 40:
+                Λ = math.log(4 / 0.05)
+                sampling = math.sqrt(Λ / (2 * n)) + math.sqrt(Λ / (2 * n * K))
+                m = int((40 - n * (1 + 0.5 * K)) // 2)
+                least[m] = min(least.get(m, math.inf), sampling)
+    means = []
+    for m, sampling in least.items():
+        error = np.minimum(1.0, m ** -values["exponent"]) if m else np.ones((1, 1))
+        shift = values["coverage"] * np.sqrt(error)
+        means.append(sampling + np.broadcast_to(shift, (16, 4000)).mean(axis=1))
+    by_plan = np.array(means)
+    return float(by_plan.mean(axis=1).min() - by_plan.min(axis=0).mean())
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_it_is_what_nested_integration_gives_within_two_standard_errors(index: int) -> None:
+    """Over 24 sets of draws, as the error of a command's four is itself off by a factor of 2."""
+    scenario = Scenario(
+        budget=40,
+        objective={"kl_coefficient": 0.0},
+        costs={"prompt": 1, "rollout": 0.5, "label": 2},
+        reward_model={
+            "coverage": {"low": 1, "high": 8},
+            "error": {"scale": 1.0, "exponent": {"low": 0.2, "high": 1.2}},
+        },
+        limits={"rollouts_per_prompt": {"max": 3}},
+    )
+    laws, expected = laws_of(scenario), own_worth(scenario, index)
+    worths = [worth_once(scenario, laws, index, seed, Robustness()) for seed in range(24)]
+    mean, error = mean_and_error(worths)
+    assert expected > 10.0 * error
+    assert abs(mean - expected) <= 2.0 * error
 
 
 @pytest.mark.usefixtures("few_draws")
