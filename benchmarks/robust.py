@@ -143,7 +143,7 @@ def solvers(names: Sequence[str], risks: Sequence[str]) -> None:
             start = time.perf_counter()
             other = differential_evolution(
                 box,
-                [(1e-4, 1.0), (allowed[0], allowed[-1]), (0.0, 80.0)],
+                [(1e-4, 1.0), (allowed[0], allowed[-1]), (0.0, 500.0)],
                 integrality=[False, True, False],
                 rng=np.random.default_rng(2026),
                 tol=1e-12,

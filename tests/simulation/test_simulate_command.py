@@ -93,7 +93,7 @@ def test_interrupted_results_are_printed_and_exit_with_130(file, capsys, monkeyp
         def __exit__(self, *_):
             return None
 
-    monkeypatch.setattr(command, "_progress", lambda *_, **__: Interrupting())
+    monkeypatch.setattr(command, "progress", lambda *_, **__: Interrupting())
     assert run(["simulate", file, *QUICK, "--format", "json"]) == 130
     out, err = capsys.readouterr()
     assert json.loads(out)["worlds"] == {"requested": 2, "completed": 1, "replicates": 10}
