@@ -123,11 +123,12 @@ def _draw(found: Plan, file: str, *, quiet: bool) -> None:
 
 def _document(found: Plan, *, explain: bool) -> Document:
     # Imported here, as data need no document.
+    from rlhf_budget.planning.advice import advise
+
     if explain:
         from rlhf_budget.report.plan_document import plan_document
 
-        return plan_document(found)
-    from rlhf_budget.planning.advice import advise
+        return plan_document(found, advise(found))
     from rlhf_budget.report.first_screen import first_screen
 
     return first_screen(found, advise(found))

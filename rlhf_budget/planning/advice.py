@@ -198,7 +198,7 @@ def _judged(
         value,
         plan_total / least - 1.0,
         None if done is None else bound.at(done).total / least - 1.0,
-        not _near(plan, best),
+        not is_near(plan, best),
     )
 
 
@@ -241,7 +241,8 @@ def _spent(prices: Prices, allocation: Allocation, scale: float) -> int:
     return prices.spend(n, allocation.rollouts_per_prompt) + prices.label * m
 
 
-def _near(plan: Plan, other: Allocation) -> bool:
+def is_near(plan: Plan, other: Allocation) -> bool:
+    """Whether each decision of another allocation is within the plan's near-optimal ranges."""
     near = plan.near_optimal
     return near is not None and all(
         low <= getattr(other, name) <= high

@@ -75,7 +75,7 @@ WORDS: Final[dict[str, str]] = {
     "irreducible": "What no budget removes within the limits.",
     "labels": "Pairwise preference comparisons to buy.",
     "near-optimal range": "How far a decision can move, the others chosen anew, before the bound "
-    "is 1 % above its best.",
+    "is 1 % above its best, or what --within says.",
     "planning rule": "The inequality whose bound is minimised: bound.concentration with "
     "bound.policy.",
     "posterior KL": "How far training moved the policy's law from one chosen beforehand, in nats; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rlhf_budget.planning.advice import is_near
 from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
 from rlhf_budget.report.numbers import percent, significant
 from rlhf_budget.report.plan_words import (
@@ -28,6 +29,7 @@ from rlhf_budget.scenario.leaves import guesses
 
 if TYPE_CHECKING:
     from rlhf_budget.bound.results import Allocation
+    from rlhf_budget.planning.advice import Advice
     from rlhf_budget.planning.results import AssumedConstant, Plan
     from rlhf_budget.report.document import Cell, Format
 
@@ -37,8 +39,8 @@ LEAST_ELASTICITY = 0.01
 """Constants that move the bound less than this are not shown."""
 
 
-def plan_document(plan: Plan) -> Document:
-    """Arrange a plan for reading."""
+def plan_document(plan: Plan, advice: Advice | None = None) -> Document:
+    """Arrange a plan for reading; with its advice it names the same to measure first."""
     sections = (
         robust_section(plan),
         underway(plan),
@@ -49,7 +51,7 @@ def plan_document(plan: Plan) -> Document:
         Section("Why", reasons(plan)),
         _sensitivity(plan),
         _guarantees(plan),
-        _uncertain(plan),
+        _uncertain(plan, advice),
         Section("Proof", (Paragraph(proof(plan)),)),
         _warnings(plan),
     )
@@ -222,7 +224,7 @@ def _guarantees(plan: Plan) -> Section:
 # --- what is not known ---------------------------------------------------------------------------
 
 
-def _uncertain(plan: Plan) -> Section:
+def _uncertain(plan: Plan, advice: Advice | None) -> Section:
     parts: list[Table | Paragraph] = []
     if plan.assumed:
         rows = [row for entry in plan.assumed for row in _ends(plan, entry)]
@@ -234,7 +236,7 @@ def _uncertain(plan: Plan) -> Section:
         ]
         columns += [Column("labels", "integer")] if buys_labels(plan.scenario) else []
         parts.append(Table((*columns,), (*rows,)))
-        parts.append(Paragraph(_stability(plan), "note"))
+        parts.append(Paragraph(_stability(plan, advice), "note"))
     guessed = guesses(plan.scenario)
     if guessed:
         verb = "is a guess" if len(guessed) == 1 else "are guesses"
@@ -264,8 +266,12 @@ def _at_middle(plan: Plan) -> Allocation:
     return plan.robust.at_middle.allocation if plan.robust else plan.allocation
 
 
-def _stability(plan: Plan) -> str:
-    moved = [entry.constant for entry in plan.assumed if _moves(plan, entry)]
+def _stability(plan: Plan, advice: Advice | None) -> str:
+    first = advice.measure_first if advice else None
+    if first is not None:
+        return f"The decision depends most on {first}: measure it first."
+    judged = advice is not None and advice.wrong_guesses
+    moved = [entry.constant for entry in plan.assumed if not judged and _moves(plan, entry)]
     if not moved:
         return "The decision is nearly the same at both ends: measuring these can wait."
     them = "it" if len(moved) == 1 else "them"
@@ -273,10 +279,14 @@ def _stability(plan: Plan) -> str:
 
 
 def _moves(plan: Plan, entry: AssumedConstant) -> bool:
-    """Whether an end of the range changes a decision by more than a tenth."""
+    """Whether the best plan at an end leaves the near-optimal ranges, or a tenth without them."""
     for end in (entry.allocation_at_low, entry.allocation_at_high):
         if end is None:
             return True
+        if plan.near_optimal is not None:
+            if not is_near(plan, end):
+                return True
+            continue
         for name in ("prompts", "rollouts_per_prompt", "labels"):
             used, there = getattr(_at_middle(plan), name), getattr(end, name)
             if abs(there - used) > 0.1 * max(used, 1):

@@ -260,9 +260,10 @@ def test_open_instruct_counts_tokens():
     )
 
 
-def test_trl_without_its_log_asks_for_the_reward():
+def test_trl_without_its_log_asks_for_the_reward(tmp_path):
+    shutil.copytree(DUMPS / "trl-grpo-k8" / "completions", tmp_path / "completions")
     with pytest.raises(CalibrationError, match="exact_reward, quality_reward"):
-        calibrate("trl-grpo-k8/completions")
+        calibrate(str(tmp_path / "completions"))
 
 
 def test_trl_single_reward_needs_no_log(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import shutil
 import sqlite3
 import struct
 from pathlib import Path
@@ -14,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_budget.calibrate import RolloutOptions, rollouts_from_files
+from rlhf_budget.calibrate.logs.files import state_around
 from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
 from rlhf_budget.calibrate.rollouts.groups import correlation_of, informative_share
 from rlhf_budget.errors import CalibrationError, LogError, MissingExtraError
@@ -258,3 +261,33 @@ def test_rollouts_are_never_taken_for_a_log(tmp_path):
     rows = [{"prompt": f"{i}", "reward": k % 2, "kl": 0.1} for i in range(9) for k in range(3)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert alone(path).source.prompts == 9
+
+
+def test_the_state_is_found_beside_rollouts_and_one_folder_up(tmp_path, monkeypatch):
+    source = DATA / "trainers" / "trl-grpo-k8-log-ratio"
+    whole = rollouts_from_files([str(source)]).fragment()
+    shutil.copytree(source / "completions", tmp_path / "run" / "completions")
+    dumps = tmp_path / "run" / "completions"
+    with pytest.raises(CalibrationError, match="no reward field"):
+        rollouts_from_files([str(dumps)])
+    places = (dumps, tmp_path / "run", tmp_path / "run" / "checkpoint-24")
+    asked = (str(dumps), str(dumps / "*.parquet"), ".")
+    for place, paths in itertools.product(places, asked):
+        place.mkdir(exist_ok=True)
+        state = Path(shutil.copy(source / "trainer_state.json", place))
+        monkeypatch.chdir(dumps)
+        found = rollouts_from_files([paths]).fragment()
+        assert _alike(found, whole)
+        state.unlink()
+    # Of two runs nobody knows whose state it is.
+    for other in ("a", "b"):
+        (tmp_path / "run" / f"{other}-dumps").mkdir()
+        shutil.copy(source / "trainer_state.json", tmp_path / "run" / f"{other}-dumps")
+    assert state_around([str(dumps / "x.parquet")]) is None
+    assert state_around(str(tmp_path / "run" / f"{o}-dumps" / "x") for o in "ab") is None
+
+
+def _alike(found, wanted):
+    if isinstance(wanted, dict):
+        return found.keys() == wanted.keys() and all(_alike(found[k], wanted[k]) for k in wanted)
+    return found == (pytest.approx(wanted, rel=1e-9) if isinstance(wanted, float) else wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -13,7 +14,8 @@ from report_helpers import check_snapshot, make_bare_plan, make_bound, make_plan
 
 from rlhf_budget.bound.results import Allocation
 from rlhf_budget.optimum.money import Cost
-from rlhf_budget.optimum.results import Certificate
+from rlhf_budget.optimum.results import Certificate, NearOptimal
+from rlhf_budget.planning.advice import Advice, WrongGuess
 from rlhf_budget.planning.results import ClosedForm, Marginal, Plan
 from rlhf_budget.report import plan_html
 from rlhf_budget.report.data import csv_text
@@ -24,9 +26,9 @@ from rlhf_budget.report.plan_document import plan_document
 from rlhf_budget.report.plan_words import proof, reasons, verdict
 
 
-def words(plan: Plan) -> str:
+def words(plan: Plan, advice: Advice | None = None) -> str:
     """All that a plan says, as one text."""
-    document = plan_document(plan)
+    document = plan_document(plan, advice)
     parts = [part for section in document.sections for part in section.parts]
     texts = [part.text for part in parts if isinstance(part, Paragraph)]
     return " ".join([document.verdict.text, *texts])
@@ -148,6 +150,25 @@ def test_an_assumed_constant_shows_the_decision_at_both_ends() -> None:
         ["  at its high end", "403.43", "infeasible", "", ""],
     ]
     assert "The decision depends on reward_model.coverage: measure it first." in words(make_plan())
+
+
+def test_what_to_measure_first_is_what_the_first_screen_says() -> None:
+    """Ends within the near-optimal ranges are nothing to measure, whoever is asked."""
+    guess = WrongGuess("costs.label", 0.2, 0.03, None, moves=True)
+    advice = Advice(None, None, (guess,), "costs.label")
+    assert "The decision depends most on costs.label: measure it first." in words(
+        make_plan(), advice
+    )
+    calm = replace(advice, wrong_guesses=(replace(guess, moves=False),), measure_first=None)
+    assert "measuring these can wait" in words(make_plan(), calm)
+    # Without advice: ends a tenth away, and yet within the ranges.
+    plan = make_plan()
+    ends = Allocation(6000, 40, 13900, 1.0)
+    entry = replace(plan.assumed[0], allocation_at_low=ends, allocation_at_high=ends)
+    near = NearOptimal(0.05, (4000, 7000), (20, 60), (9000, 16000), 40000.0, approximate=False)
+    assert "measuring these can wait" in words(replace(plan, assumed=(entry,), near_optimal=near))
+    narrow = replace(near, prompts=(5300, 5400))
+    assert "measure it first" in words(replace(plan, assumed=(entry,), near_optimal=narrow))
 
 
 def test_zero_cost_and_zero_bound_divide_by_nothing() -> None:

@@ -7,6 +7,7 @@ import glob
 import gzip
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from rlhf_budget.calibrate.logs.dialects import is_metadata, layout_of, recognis
 from rlhf_budget.calibrate.logs.metrics.records import is_training_log
 from rlhf_budget.calibrate.logs.metrics.tensorboard import is_event_file
 from rlhf_budget.calibrate.logs.names import evaluation_files
-from rlhf_budget.calibrate.logs.runs import STATE, newest_of_each_run
+from rlhf_budget.calibrate.logs.runs import CHECKPOINT, STATE, newest_of_each_run
 from rlhf_budget.errors import FileAccessError
 
 if TYPE_CHECKING:
@@ -352,6 +353,27 @@ def _record(line: str) -> dict[str, object]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def state_around(rollouts: Iterable[str]) -> str | None:
+    """Return the newest trainer_state.json beside files of rollouts, else one folder up.
+
+    None where there is none, or where they are of several runs. TRL writes its completions into a
+    folder of the run's, and its state into the run's folder and into that of each checkpoint.
+    """
+    beside = list(dict.fromkeys(Path(file).parent for file in rollouts))
+    above = [Path(os.path.normpath(folder / "..")) for folder in beside]
+    for folders in (beside, above):
+        states = [
+            state
+            for folder in dict.fromkeys(folders)
+            for pattern in (STATE, f"{CHECKPOINT}*/{STATE}")
+            for state in folder.glob(pattern)
+        ]
+        newest = list(newest_of_each_run(states, _last_step).values())
+        if newest:
+            return str(newest[0]) if len(newest) == 1 else None
+    return None
 
 
 def _best_metrics(paths: list[str]) -> str | None:

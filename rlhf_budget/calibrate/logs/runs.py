@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 STATE = "trainer_state.json"
 """Name of the log that Hugging Face's trainers write beside each checkpoint."""
 
-_CHECKPOINT = "checkpoint-"
+CHECKPOINT = "checkpoint-"
+"""Start of the names of the folders that it writes them to."""
 
 
 def newest_of_each_run(
@@ -30,7 +31,7 @@ def newest_of_each_run(
     runs: dict[Path, dict[int, Path]] = {}
     for path in paths:
         folder = path.resolve().parent
-        number = folder.name.removeprefix(_CHECKPOINT)
+        number = folder.name.removeprefix(CHECKPOINT)
         is_checkpoint = number != folder.name and number.isdecimal()
         run = folder.parent if is_checkpoint else folder
         runs.setdefault(run, {})[int(number) if is_checkpoint else -1] = path

@@ -22,6 +22,7 @@ from rlhf_budget.calibrate.logs.files import (
     LogFile,
     find_logs,
     is_metrics_table,
+    state_around,
     tracker_logs,
 )
 from rlhf_budget.calibrate.logs.flattening import flatten, nested_dialect
@@ -95,7 +96,9 @@ def open_source(
     dialect, logs = _one_trainer(logs, trainer)
     if log is None:
         beside = _logs_beside(files, logs, paths)
-        log = read_metrics(_only(beside), run) if beside else None
+        around = None if beside else state_around(entry.path for entry in logs)
+        if beside or around:
+            log = read_metrics(around or _only(beside), run)
     if not logs:
         if log is None:
             raise CalibrationError(_nothing_usable(files))

@@ -114,13 +114,13 @@ def page_content(entries: Sequence[Entry], *, command: str, tolerance: float) ->
 def _plan_content(name: str, plan: Plan, tolerance: float) -> PlanContent:
     budget = plan.scenario.budget or plan.cost.total
     over = Over("budget", budgets(budget), "log")
-    money = money_section(plan)
+    money, advice = money_section(plan), advise(plan)
     return PlanContent(
         name=name,
         plan=plan,
-        first=first_screen(plan, advise(plan), elsewhere="below"),
+        first=first_screen(plan, advice, elsewhere="below"),
         money=money,
-        rest=tuple(part for part in plan_document(plan).sections if part != money),
+        rest=tuple(part for part in plan_document(plan, advice).sections if part != money),
         frontier=sweep(plan.scenario, over, tolerance=tolerance),
         quantities=_quantities(plan),
         constants=constants_section(plan),
