@@ -389,9 +389,11 @@ def _doublings(scenario: Scenario, over: Over, tolerance: float) -> Iterator[Dou
         for low, high in ((through, last), (first, through))
     )
     ladder = [through * 2.0**at for at in range(max(-down, most - MOST_DOUBLINGS + 1), most + 2)]
-    planned = plan_many([scenario.with_values({"budget": each}) for each in ladder],
-                        tolerance=tolerance)  # fmt: skip
-    for budget, (once, twice) in zip(ladder, itertools.pairwise(planned), strict=False):
+    # A budget below what a run under way has spent is no budget.
+    variants = {each: _variant(scenario, "budget", each) for each in ladder}
+    legal = {each: v for each, v in variants.items() if not isinstance(v, ScenarioError)}
+    planned = plan_many(tuple(legal.values()), tolerance=tolerance)
+    for budget, (once, twice) in zip(legal, itertools.pairwise(planned), strict=False):
         if isinstance(once, Optimum) and isinstance(twice, Optimum):
             yield Doubling(budget, once.bound.total, twice.bound.total)
 

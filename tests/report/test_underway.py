@@ -4,9 +4,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from conftest import scenario_mapping
 
 from rlhf_budget import ScenarioError, load_scenario, plan
+from rlhf_budget.cli.app import run
 from rlhf_budget.planning.saved import saved_allocation
 from rlhf_budget.report.underway import course, underway
 
@@ -78,3 +80,55 @@ def test_the_old_plan_comes_from_a_saved_one(tmp_path: Path) -> None:
     saved.write_text("{}")
     with pytest.raises(ScenarioError, match="plan --format json"):
         saved_allocation(str(saved))
+
+
+COMMANDS = {
+    "plan scenario.yaml": "4,097 more prompts",
+    "plan scenario.yaml --explain": "fixed is what was spent so far",
+    "plan scenario.yaml --target-bound 0.5": "more prompts",
+    "plan scenario.yaml -f json": '"to_come"',
+    "plan scenario.yaml -f csv": "to_come.prompts",
+    "plan scenario.yaml -f markdown": "| prompts | 1,500 | 4,097 |",
+    "compare scenario.yaml other=scenario.yaml": "4,097 more prompts",
+    "check scenario.yaml --max-bound 0.5": "4,097 more prompts",
+    "sweep scenario.yaml --over budget=4000:60000 --points 4": "is what was spent so far",
+    "export scenario.yaml --trainer verl": "4,097 more prompts",
+    "report scenario.yaml -o page.html": "",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_a_run_under_way(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scenario.yaml").write_text(yaml.safe_dump(scenario_mapping(progress=HALF)))
+    assert run(command.split()) == 0
+    told = " ".join(capsys.readouterr().out.replace("\n# ", " ").split())
+    assert COMMANDS[command] in told
+    if "page.html" in command:
+        assert "4,097 more prompts" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("simulate scenario.yaml --worlds 1", "worlds begin at the beginning"),
+        ("plan scenario.yaml --proof proof.json", "the checker does not know"),
+    ],
+)
+def test_what_takes_no_run_under_way_says_why(
+    command: str,
+    why: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scenario.yaml").write_text(yaml.safe_dump(scenario_mapping(progress=HALF)))
+    assert run(command.split()) == 2
+    assert why in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "proof.json").exists()
