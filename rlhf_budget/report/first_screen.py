@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rlhf_budget.planning.advice import AS_GOOD
 from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table, arranged
 from rlhf_budget.report.numbers import integer, money, percent, significant
-from rlhf_budget.report.plan_words import CLEARLY_BELOW, group_words, guarantee_words
+from rlhf_budget.report.plan_words import CLEARLY_BELOW, group_words, guarantee_words, rounded_up
 from rlhf_budget.report.robust_words import information_section, risk_name, robust_section
 from rlhf_budget.report.underway import course, rest_words, underway
 from rlhf_budget.report.words import amount, buys_labels, count, listing, measured_by
@@ -180,7 +180,11 @@ def _against_current(plan: Plan, advice: Advice) -> str | None:
         return f"{text}."
     cost, saving = amount(advice.cheaper.cost, currency), money(advice.cheaper.saving)
     spent = money(current.cost.total)
-    return f"{text}; its own bound costs {cost} instead of {spent}: {saving} saved."
+    target = rounded_up(advice.cheaper.bound)
+    return (
+        f"{text}; current's needs only {cost}, not {spent}: {saving} saved by "
+        f"--target-bound {target}."
+    )
 
 
 def _wrong_guesses(advice: Advice) -> str:

@@ -131,11 +131,11 @@ def near_words(plan: Plan) -> str | None:
     budget = plan.cost.budget or plan.cost.total
     if near.least_cost > CLEARLY_BELOW * budget:
         return text
-    target = _rounded_up(plan.bound.total * (1.0 + near.within))
+    target = rounded_up(plan.bound.total * (1.0 + near.within))
     return f"{text} The cheapest such plan: --target-bound {target}."
 
 
-def _rounded_up(value: float) -> str:
+def rounded_up(value: float) -> str:
     """Four digits, never less than the value: a target that is surely within reach."""
     exponent = math.floor(math.log10(value)) - 4
     return f"{math.ceil(value / 10.0**exponent) * 10.0**exponent:.5g}"
