@@ -81,7 +81,7 @@ def test_many_at_once_keep_their_folders(temporary):
     """Another run may start at any moment, between the making of a lock and its taking too."""
     code = (
         "from rlhf_budget.calibrate.logs.scratch import scratch_folder\n"
-        "for _ in range(150):\n"
+        "for _ in range(400):\n"
         "    with scratch_folder() as folder:\n"
         "        (folder / 'rows').write_bytes(b'x')\n"
         "        assert (folder / 'rows').exists()\n"
