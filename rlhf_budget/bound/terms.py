@@ -357,7 +357,8 @@ class BoundFunction(NamedTuple):
         most = limits.prompts.max
         shapes = [(0.0, 0.0)]
         if most is not None:
-            n = self.to_come(most, 0)[0]
+            # A limit near the largest float would make 2nK infinite, and its share of Λ no number.
+            n = min(self.to_come(most, 0)[0], 10**300)
             shapes = [self.shape(n, K) for K in self.best_rollouts()]
         R = float(c.reward_range)
         return min(shift + s0 + R * s1 + self._least_penalty(s1) for s0, s1 in shapes)

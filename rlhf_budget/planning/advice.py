@@ -231,7 +231,8 @@ def _followed(
     limits = there.limits
     if limits.prompts.max is not None and n + past[0] > limits.prompts.max:
         n = max(limits.prompts.max - past[0], allocation.prompts)
-        m = prices.labels_affordable(n, K, (limits.labels.max or CAP) - past[1]) if m else 0
+        most = CAP if limits.labels.max is None else limits.labels.max
+        m = prices.labels_affordable(n, K, most - past[1]) if m else 0
     n, m = n + past[0], m + past[1]
     return Allocation(n, K, m, allocation.clip_threshold) if n >= 1 and m >= past[1] else None
 
