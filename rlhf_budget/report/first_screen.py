@@ -119,7 +119,7 @@ def _allocation(plan: Plan) -> Table:
     cost: list[Cell] = [f"cost, {plan.scenario.currency}", plan.cost.total]
     cost += [(near.least_cost, plan.cost.total)] if near else []
     cost += [current.cost.total] if current else []
-    bound: list[Cell] = ["bound", plan.bound.total, *([None] if near else [])]
+    bound: list[Cell] = ["bound on the error", plan.bound.total, *([None] if near else [])]
     bound += [current.bound.total] if current else []
     rows += [Row((*cost,), "money"), Row((*bound,), "significant", emphasis=True)]
     return Table((*columns,), (*rows,), emphasis=1)
