@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlhf_budget.calibrate.logs.fields import words
 from rlhf_budget.calibrate.logs.tables import Row, number
 
 if TYPE_CHECKING:
@@ -19,46 +20,23 @@ if TYPE_CHECKING:
 FIRST, TIE, SECOND = 1.0, 0.5, 0.0
 """A vote: the share of it that goes to the first response."""
 
-_CHOICES = (
-    "winner",
-    "choice",
-    "preference",
-    "preferred",
-    "human_preference",
-    "overall_preference",
-    "selected",
-    "vote",
-    "score",
-    "label",
+_CHOICES = words(
+    "winner choice preference preferred human_preference overall_preference selected vote score"
+    " label"
 )
-_ANNOTATORS = (
-    "judge",
-    "annotator",
-    "annotator_id",
-    "annotator_index",
-    "worker",
-    "worker_id",
-    "rater",
-    "labeler",
-    "completed_by",
-    "user",
-    "user_id",
+_ANNOTATORS = words(
+    "judge annotator annotator_id annotator_index worker worker_id rater labeler completed_by user"
+    " user_id"
 )
-_PAIRS = ("pair_id", "comparison_id", "item_id", "id")
-_PROMPTS = ("prompt_id", "question_id", "prompt", "instruction", "question", "context", "info")
+_PAIRS = words("pair_id comparison_id item_id id")
+_PROMPTS = words("prompt_id question_id prompt instruction question context info")
 _RESPONSES = tuple(
     (stem.format(first), stem.format(second))
-    for stem in ("model_{}", "response_{}", "response{}", "output_{}", "answer_{}", "completion_{}")
+    for stem in words("model_{} response_{} response{} output_{} answer_{} completion_{}")
     for first, second in (("a", "b"), ("1", "2"), ("0", "1"))
 )
-_LISTS = (
-    "individual_preference",
-    "individual_preferences",
-    "annotations",
-    "preferences",
-    "votes",
-    "labels",
-    "ratings",
+_LISTS = words(
+    "individual_preference individual_preferences annotations preferences votes labels ratings"
 )
 _COUNTS = (("votes_a", "votes_b"), ("votes_1", "votes_2"), ("n_chosen", "n_rejected"))
 _COUNTED_TIES = ("votes_tie", "ties")

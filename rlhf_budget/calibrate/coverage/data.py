@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlhf_budget.calibrate.estimates import Skip, Source
+from rlhf_budget.calibrate.logs.fields import words
 from rlhf_budget.calibrate.logs.files import find_tables
 from rlhf_budget.calibrate.logs.tables import (
     TABLE_SUFFIXES,
@@ -28,12 +29,8 @@ if TYPE_CHECKING:
 
 POLICY_FIELDS = ("logp_policy", "policy_logprob", "policy_logprobs", "logprob", "log_prob")
 """Fields recognised as log-probabilities under the current policy."""
-BEHAVIOUR_FIELDS = (
-    "logp_behaviour",
-    "behaviour_logprob",
-    "behaviour_logprobs",
-    "behavior_logprob",
-    "logp_behavior",
+BEHAVIOUR_FIELDS = words(
+    "logp_behaviour behaviour_logprob behaviour_logprobs behavior_logprob logp_behavior"
 )
 """Fields recognised as log-probabilities under the policy whose responses were labelled."""
 

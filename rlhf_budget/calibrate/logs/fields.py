@@ -19,16 +19,14 @@ Kind = Literal["value", "total", "length", "path"]
 
 USED = "used"
 """Value of the column ``reason`` in rows that nothing speaks against."""
-COLUMNS = (
-    "reason",
-    "step",
-    "prompt",
-    "reward",
-    "log_ratio",
-    "tokens",
-    "behaviour",
-    "fingerprint",
-)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return the words of a text: how tables of names are written, best first."""
+    return tuple(text.split())
+
+
+COLUMNS = words("reason step prompt reward log_ratio tokens behaviour fingerprint")
 """Columns of the frame that the aggregates read."""
 
 
@@ -123,74 +121,29 @@ def step_in_path(level: int) -> Field:
 
 
 GUESSES: Mapping[str, tuple[str, ...]] = {
-    "prompt": (
-        "prompt_id",
-        "problem_id",
-        "question_id",
-        "example_id",
-        "task_id",
-        "group_id",
-        "qid",
-        "prompt_idx",
-        "uid",
-        "prompt",
-        "problem",
-        "question",
-        "instruction",
-        "query",
-        "input",
+    "prompt": words(
+        "prompt_id problem_id question_id example_id task_id group_id qid prompt_idx uid prompt"
+        " problem question instruction query input"
     ),
-    "reward": (
-        "reward",
-        "total_reward",
-        "scalar_reward",
-        "score",
-        "rewards",
-        "reward_score",
-        "overall_score",
-        "final_reward",
-        "passed",
-        "pass",
-        "correct",
-        "is_correct",
-        "success",
-        "verifier",
+    "reward": words(
+        "reward total_reward scalar_reward score rewards reward_score overall_score final_reward"
+        " passed pass correct is_correct success verifier"
     ),
-    "step": (
-        "step",
-        "global_step",
-        "training_step",
-        "train_step",
-        "trainer_step",
-        "iteration",
-        "update",
-        "policy_version",
-        "policy_step",
-        "current_step",
-        "current_steps",
+    "step": words(
+        "step global_step training_step train_step trainer_step iteration update policy_version"
+        " policy_step current_step current_steps"
     ),
-    "log_ratio": ("log_ratio", "logratio", "sequence_log_ratio"),
-    "policy": ("logp_policy", "policy_logp", "policy_logprob", "logprob_policy"),
-    "reference": (
-        "logp_ref",
-        "ref_logp",
-        "reference_logprob",
-        "ref_logprob",
-        "logprob_ref",
-        "logp_reference",
+    "log_ratio": words("log_ratio logratio sequence_log_ratio"),
+    "policy": words("logp_policy policy_logp policy_logprob logprob_policy"),
+    "reference": words(
+        "logp_ref ref_logp reference_logprob ref_logprob logprob_ref logp_reference"
     ),
-    "behaviour": ("logp_behaviour", "behaviour_logprob", "behavior_logprob", "logp_behavior"),
-    "tokens": (
-        "completion_tokens",
-        "exact_token_count",
-        "n_tokens",
-        "num_tokens",
-        "response_length",
-        "completion_length",
-        "output_tokens",
-        "num_output_tokens",
+    "behaviour": words("logp_behaviour behaviour_logprob behavior_logprob logp_behavior"),
+    "tokens": words(
+        "completion_tokens exact_token_count n_tokens num_tokens response_length completion_length"
+        " output_tokens num_output_tokens"
     ),
-    "completion": ("completion", "output", "response", "decoded_completion", "text"),
+    "completion": words("completion output response decoded_completion text"),
 }
 """Names that a role goes by in logs that people write themselves, best first."""
 

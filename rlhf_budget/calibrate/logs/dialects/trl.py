@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rlhf_budget.calibrate.logs.dialects.dialect import NUMERIC_TYPES, Dialect, KlKey, LogLesson
-from rlhf_budget.calibrate.logs.fields import GUESSES, USED, Field
+from rlhf_budget.calibrate.logs.fields import GUESSES, USED, Field, words
 from rlhf_budget.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -25,20 +25,12 @@ if TYPE_CHECKING:
     from rlhf_budget.calibrate.logs.fields import Layout
     from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
 
-_NOT_REWARDS = frozenset(
-    {
-        "step",
-        "prompt",
-        "completion",
-        "advantage",
-        "advantages",
-        "entropy",
-        "prompt_tokens",
-        "num_turns",
-        "image",
-        "images",
-    }
-).union(*(GUESSES[role] for role in ("policy", "reference", "log_ratio", "tokens")))
+_NOT_REWARDS = {
+    *words(
+        "step prompt completion advantage advantages entropy prompt_tokens num_turns image images"
+    ),
+    *(name for role in ("policy", "reference", "log_ratio", "tokens") for name in GUESSES[role]),
+}
 """Numeric columns of a dump that are no rewards."""
 _ROUNDING = 1e-4
 """The log holds float32 means: relative difference from the file's that still is the same."""

@@ -6,6 +6,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from rlhf_budget.calibrate.logs.fields import words
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -20,31 +22,14 @@ BETWEEN = " - "
 """What W&B's panels put between a run's name and a key."""
 _PREFIX = re.compile(r"^(train|training)/")
 _MARKERS = frozenset(
-    {
-        "loss",
-        "grad_norm",
-        "learning_rate",
-        "reward_std",
-        "frac_reward_zero_std",
-        "kl",
-        "kl_loss",
-        "kl_penalty",
-        "objective/kl",
-        "objective/kl0_avg",
-        "actor/kl_loss",
-        "actor/reward_kl_penalty",
-        "actor/pg_loss",
-        "critic/kl",
-        "critic/score/mean",
-        "critic/rewards/mean",
-        "completions/mean_length",
-        "response_length/mean",
-        "eval_loss",
-    }
+    words(
+        "loss grad_norm learning_rate reward_std frac_reward_zero_std kl kl_loss kl_penalty"
+        " objective/kl objective/kl0_avg actor/kl_loss actor/reward_kl_penalty actor/pg_loss"
+        " critic/kl critic/score/mean critic/rewards/mean completions/mean_length"
+        " response_length/mean eval_loss"
+    )
 )
-_BOOKKEEPING = frozenset(
-    {"step", "epoch", "_step", "_timestamp", "_runtime", "global_step", "total_flos"}
-)
+_BOOKKEEPING = frozenset(words("step epoch _step _timestamp _runtime global_step total_flos"))
 
 
 def plain_key(key: str) -> str:
