@@ -13,7 +13,7 @@ from rlhf_budget.cli import (
 )
 
 if TYPE_CHECKING:
-    from rlhf_budget.calibrate.coverage.results import CoverageConstants
+    from rlhf_budget.calibrate.coverage.calibration import CoverageConstants
     from rlhf_budget.report.document import Section
 
 

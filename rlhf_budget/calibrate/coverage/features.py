@@ -10,21 +10,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlhf_budget.calibrate.coverage.results import (
-    CONSTANT,
-    CoverageConstants,
-    RidgeEffect,
-    kind_choice,
-    require_level,
-)
-from rlhf_budget.calibrate.estimates import Estimate, Source
-from rlhf_budget.errors import CalibrationError
+from rlhf_budget.calibrate.coverage.calibration import CONSTANT, CoverageConstants, RidgeEffect
+from rlhf_budget.calibrate.estimates import Choice, Estimate, Source, require_level
+from rlhf_budget.calibrate.logs.tables import read_columns
+from rlhf_budget.errors import CalibrationError, FileAccessError, LogError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
@@ -35,6 +32,48 @@ _LARGEST_RIDGE_EFFECT = 0.1
 _LARGEST_CHANCE_COVERAGE = 2.0
 _REPLICATES = 200
 _LEADING = 32
+
+
+def read_features(path: Path) -> Array:
+    """Read a table of features, one row a response.
+
+    Parameters
+    ----------
+    path
+        ``.npy`` of shape (n, d), or ``.parquet`` with one number a column, or with one column that
+        holds a list of d numbers.
+
+    Raises
+    ------
+    LogError
+        If the file holds no such table.
+    FileAccessError
+        If it cannot be read.
+    """
+    values: Any
+    if path.suffix == ".npy":
+        try:
+            values = np.load(path, allow_pickle=False)
+        except OSError as error:
+            raise FileAccessError(f"{path}: {error.strerror or error}") from None
+        except (ValueError, EOFError) as error:
+            raise LogError(f"{path}: not readable as .npy: {error}") from None
+    elif path.suffix == ".parquet":
+        columns = list(read_columns(path).values())
+        one_list = len(columns) == 1 and bool(columns[0]) and isinstance(columns[0][0], list)
+        values = columns[0] if one_list else list(zip(*columns, strict=True))
+    else:
+        raise LogError(f"{path}: features are read from .npy and .parquet")
+    try:
+        table = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise LogError(f"{path}: features must be numbers, as many in every row") from None
+    if table.ndim != 2 or 0 in table.shape or not np.isfinite(table).all():
+        raise LogError(
+            f"{path}: expected a table of finite numbers with a row for each response, found the "
+            f"shape {table.shape}"
+        )
+    return table
 
 
 def feature_coverage(
@@ -103,23 +142,29 @@ def feature_coverage(
         RidgeEffect(size, problem.coverage(size)) for size in sorted({0.0, 1e-8, 1e-6, 1e-4, used})
     )
     chance = _chance_coverage(trained.shape, now.shape)
-    doubts = _feature_doubts(problem, used, value, effects, chance)
-    estimate = Estimate(
+    doubt = _doubt(problem, used, value, effects, chance)
+    shown = ", ".join(
+        f"{effect.ridge:g}: {'none' if effect.coverage is None else format(effect.coverage, '.4g')}"
+        for effect in effects
+    )
+    by_chance = "any value" if math.isinf(chance) else f"{chance:.3g}"
+    estimate = Estimate.of(
         CONSTANT,
         "1",
-        "unreliable" if doubts else "estimated",
-        value,
-        None,
-        None if doubts else _bootstrap_interval(problem, used, value, level, seed),
         "generalised-eigenvalue",
-        min(trained.shape[0], now.shape[0]),
-        "; ".join([*doubts, _ridge_note(used, effects), _chance_note(chance)]),
+        min(len(trained), len(now)),
+        value,
+        interval=None if doubt else _bootstrap_interval(problem, used, value, level, seed),
+        doubt=doubt,
+        note=f"coverage by ridge (in mean eigenvalues; used {used:g}): {shown};"
+        f" equal laws would show {by_chance} at these sample sizes",
     )
+    rows = len(trained) + len(now)
     return CoverageConstants(
         level=level,
-        source=source or Source(rows_read=_rows(trained, now), rows_used=_rows(trained, now)),
+        source=source or Source(rows_read=rows, rows_used=rows),
         estimates=(estimate,),
-        choices=kind_choice("features"),
+        choices=(Choice("reward_model.coverage_kind", "features", (CONSTANT,)),),
         ridges=effects,
     )
 
@@ -147,10 +192,6 @@ def _features(values: ArrayLike, name: str) -> Array:
     if not np.isfinite(array).all():
         raise CalibrationError(f"{name} features hold values that are not finite")
     return array
-
-
-def _rows(*arrays: Array) -> int:
-    return sum(array.shape[0] for array in arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +297,10 @@ def _chance_coverage(training_shape: tuple[int, ...], current_shape: tuple[int, 
     return (1.0 + root) / (1.0 - trained)
 
 
-def _feature_doubts(
+def _doubt(
     problem: _Moments, ridge: float, value: float, effects: tuple[RidgeEffect, ...], chance: float
-) -> list[str]:
+) -> str:
+    """Return why the value may say nothing; empty where nothing speaks against it."""
     rows, size = problem.training.shape
     doubts = []
     if rows < size:
@@ -269,18 +311,4 @@ def _feature_doubts(
     moved = any(c is not None and abs(math.log(c / value)) > _LARGEST_RIDGE_EFFECT for c in small)
     if moved and rows >= size:
         doubts.append("the value depends on the ridge: some features hardly vary in training")
-    return doubts
-
-
-def _ridge_note(used: float, effects: tuple[RidgeEffect, ...]) -> str:
-    shown = ", ".join(
-        f"{effect.ridge:g}: {'none' if effect.coverage is None else format(effect.coverage, '.4g')}"
-        for effect in effects
-    )
-    return f"coverage by ridge (in mean eigenvalues; used {used:g}): {shown}"
-
-
-def _chance_note(chance: float) -> str:
-    if math.isinf(chance):
-        return "equal laws would show any value at these sample sizes"
-    return f"equal laws would show {chance:.3g} at these sample sizes"
+    return "; ".join(doubts)
