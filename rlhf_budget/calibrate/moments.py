@@ -99,6 +99,16 @@ def mean_of_rows(
     return value, error, student_interval(value, error, moments.clusters - 1, level)
 
 
+def wilson_interval(share: float, size: float, level: float) -> tuple[float, float]:
+    """Return Wilson's score interval of a share of ``size`` independent units."""
+    from scipy.special import ndtri
+
+    z = float(ndtri((1 + level) / 2))
+    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
+    reach = z / (1 + z**2 / size) * math.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))
+    return max(0.0, centre - reach), min(1.0, centre + reach)
+
+
 def student_interval(value: float, error: float, freedom: int, level: float) -> tuple[float, float]:
     """Return Student's interval around a mean with a standard error."""
     from scipy.special import stdtrit

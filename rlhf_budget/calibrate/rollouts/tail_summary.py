@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from rlhf_budget.calibrate.moments import Moments, Sums, linearise
+from rlhf_budget.calibrate.moments import Moments, Sums, linearise, wilson_interval
 from rlhf_budget.scenario.records import Record
 
 if TYPE_CHECKING:
@@ -65,16 +65,13 @@ class TailSummary(Record):
         Wilson's interval with the sample size divided by the design effect (Korn and Graubard
         1998), which is measured at three quantiles and interpolated between them.
         """
-        from scipy.special import ndtri
-
         share = self.survival(t)
-        size = self.histogram.samples / self._design_effect(share)
-        z = float(ndtri((1 + self.level) / 2))
-        middle = (share + z * z / (2 * size)) / (1 + z * z / size)
-        reach = (
-            math.sqrt(share * (1 - share) / size + (z / (2 * size)) ** 2) * z / (1 + z * z / size)
-        )
-        return max(0.0, middle - reach), min(1.0, middle + reach)
+        effect = 1.0
+        points = sorted((math.log(s), effect) for s, effect in self.design_effects if s > 0)
+        if points:
+            places, effects = zip(*points, strict=True)
+            effect = float(np.interp(math.log(share), places, effects)) if share > 0 else effects[0]
+        return wilson_interval(share, self.histogram.samples / effect, self.level)
 
     @property
     def quantiles(self) -> tuple[TailQuantile, ...]:
@@ -84,13 +81,6 @@ class TailSummary(Record):
             for share in _SHARES
             if self.histogram.samples * (1 - share) >= 1
         )
-
-    def _design_effect(self, share: float) -> float:
-        points = sorted((math.log(s), effect) for s, effect in self.design_effects if s > 0)
-        if not points or share <= 0:
-            return points[0][1] if points else 1.0
-        places, effects = zip(*points, strict=True)
-        return float(np.interp(math.log(share), places, effects))
 
 
 def thresholds(histogram: LogHistogram) -> tuple[float, float, float]:
