@@ -114,7 +114,7 @@ def open_source(
     columns = frozenset[str]().union(*(entry.columns for entry in logs), types)
     layout = resolve_layout(columns, dialect, names)
     if dialect is not None and names.reward is None:
-        layout = dialect.logged_rewards(layout, columns, types, log)
+        layout = dialect.logged_rewards(layout, dict.fromkeys(columns, "DOUBLE") | types, log)
     logs, warnings = _mark_evaluation(logs, dialect)
     if layout.step is None or layout.step.kind == "path":
         named = zip(originals, logs, strict=True)
@@ -124,7 +124,7 @@ def open_source(
     evaluation: tuple[int, ...] = ()
     if dialect is not None and log is not None:
         given = names.reward is not None
-        lesson = dialect.learn_from_log(rows, layout, log, engine, rewards_are_given=given)
+        lesson = dialect.learn_from_log(rows, layout, log, engine, rewards_given=given)
         rows, layout, evaluation = lesson.rows, lesson.layout, lesson.evaluation_steps
     rows = _last_outputs(rows, layout, engine)
     doubt = None if layout.step is not None else _doubt_of_steps(rows, layout, logs, engine)
