@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.calibrate.logs.fields import words
-from rlhf_budget.calibrate.logs.tables import Row, number
+from rlhf_budget.calibrate.logs.fields import number, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from rlhf_budget.calibrate.logs.tables import Row
 
 FIRST, TIE, SECOND = 1.0, 0.5, 0.0
 """A vote: the share of it that goes to the first response."""

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rlhf_budget.calibrate.agreement.ballots import TIE, Ballot, BallotBox, read_ballots
 from rlhf_budget.calibrate.estimates import Calibration, CalibrationWarning, Estimate, Source
+from rlhf_budget.calibrate.logs.fields import number
 from rlhf_budget.calibrate.logs.files import find_tables
-from rlhf_budget.calibrate.logs.tables import TABLE_SUFFIXES, number, read_table
+from rlhf_budget.calibrate.logs.tables import TABLE_SUFFIXES, read_table
 from rlhf_budget.calibrate.moments import wilson_interval
 from rlhf_budget.errors import CalibrationError, LogError
 from rlhf_budget.scenario.records import Record

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from rlhf_budget.calibrate.estimates import Calibration, Estimate, Source, require_level
-from rlhf_budget.calibrate.logs.tables import Row, Tables, number, read_tables
+from rlhf_budget.calibrate.logs.fields import number
+from rlhf_budget.calibrate.logs.tables import Row, Tables, read_tables
 from rlhf_budget.errors import CalibrationError, LogError
 
 if TYPE_CHECKING:

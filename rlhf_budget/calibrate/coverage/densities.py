@@ -20,8 +20,8 @@ from rlhf_budget.calibrate.estimates import (
     Source,
     require_level,
 )
-from rlhf_budget.calibrate.logs.fields import words
-from rlhf_budget.calibrate.logs.tables import Tables, find_field, number, read_tables
+from rlhf_budget.calibrate.logs.fields import number, words
+from rlhf_budget.calibrate.logs.tables import Tables, find_field, read_tables
 from rlhf_budget.errors import CalibrationError, LogError
 
 if TYPE_CHECKING:

@@ -7,6 +7,8 @@ people call things in logs of their own.
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +26,25 @@ USED = "used"
 def words(text: str) -> tuple[str, ...]:
     """Return the words of a text: how tables of names are written, best first."""
     return tuple(text.split())
+
+
+def number(value: object) -> float | None:
+    """Return a finite number, also from text; None for anything else, truth values included."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        result = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return result if math.isfinite(result) else None
+
+
+def parsed(text: str) -> Any:
+    """Return what a JSON text says; None for one that is broken."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 COLUMNS = words("reason step prompt reward log_ratio tokens behaviour fingerprint")

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect, NotUsable, Record, is_number
+from rlhf_budget.calibrate.logs.fields import parsed
 from rlhf_budget.calibrate.logs.files import LogFile, open_text
-from rlhf_budget.errors import LogError
+from rlhf_budget.calibrate.logs.tables import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,41 +100,21 @@ def flatten(
 def _records(entry: LogFile) -> Iterator[Any]:
     """Yield the records of a file; None for a broken line."""
     if entry.format == "parquet":
-        yield from _parquet_records(entry.path)
+        with opened(Path(entry.path)) as relation:
+            while rows := relation.fetchmany(1000):
+                yield from (dict(zip(relation.columns, row, strict=True)) for row in rows)
         return
     with open_text(entry.path) as stream:
         if entry.format == "csv":
             yield from csv.DictReader(stream)
             return
         if entry.format == "jsonl":
-            yield from (_parsed(line) for line in stream if line.strip())
+            yield from (parsed(line) for line in stream if line.strip())
             return
         text = stream.read()
     try:
         whole = json.loads(text)
     except ValueError:
-        yield from (_parsed(line) for line in text.splitlines() if line.strip())
+        yield from (parsed(line) for line in text.splitlines() if line.strip())
         return
     yield from whole if isinstance(whole, list) else [whole]
-
-
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _parquet_records(path: str) -> Iterator[Record]:
-    import duckdb
-
-    from rlhf_budget.calibrate.logs.sql import quoted
-
-    try:
-        with duckdb.connect() as connection:
-            found = connection.execute(f"SELECT * FROM read_parquet({quoted(path)})")  # noqa: S608
-            names = [column[0] for column in found.description or ()]
-            while rows := found.fetchmany(1000):
-                yield from (dict(zip(names, row, strict=True)) for row in rows)
-    except duckdb.Error as error:
-        raise LogError(f"{path}: not readable as parquet: {error}") from None

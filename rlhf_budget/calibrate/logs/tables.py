@@ -7,7 +7,6 @@ not, have their own engine. Both read files by the same tables of DuckDB (``sql.
 from __future__ import annotations
 
 import json
-import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -79,7 +78,7 @@ def read_table(path: Path, *, limit: int | None = None) -> tuple[list[Row], int]
     CalibrationError, LogError, FileAccessError, MissingExtraError
         If the file holds no row, is not of that kind or cannot be read; without the extra.
     """
-    with _opened(path) as relation:
+    with opened(path) as relation:
         names = relation.columns
         records = (relation if limit is None else relation.limit(limit)).fetchall()
     if not records:
@@ -93,13 +92,13 @@ def read_table(path: Path, *, limit: int | None = None) -> tuple[list[Row], int]
 
 def read_columns(path: Path) -> dict[str, list[Any]]:
     """Read a parquet file, one list a column; raises as :func:`read_table`."""
-    with _opened(path) as relation:
+    with opened(path) as relation:
         rows = relation.fetchall()
         return {name: [row[i] for row in rows] for i, name in enumerate(relation.columns)}
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
     """Yield the file as a relation of DuckDB."""
     kind = format_of(path.name)
     if kind is None:
@@ -127,17 +126,6 @@ def _parsed(text: str | None) -> Any:
         return json.loads(text or "null", parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return None
-
-
-def number(value: object) -> float | None:
-    """Return a finite number, also from text; None for anything else, truth values included."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        result = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return result if math.isfinite(result) else None
 
 
 def find_field(rows: Iterable[Row], names: tuple[str, ...]) -> str | None:

@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.calibrate.logs.tables import number
+from rlhf_budget.calibrate.logs.fields import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.calibrate.estimates import Source
+from rlhf_budget.calibrate.logs.fields import number
 from rlhf_budget.calibrate.logs.files import find_tables
-from rlhf_budget.calibrate.logs.runs import STATE, newest_of_each_run
+from rlhf_budget.calibrate.logs.names import STATE, newest_of_each_run
 from rlhf_budget.calibrate.logs.tables import (
     Row,
     find_field,
-    number,
     read_table,
 )
 from rlhf_budget.calibrate.reward_model.log_kind import LogKind, kind_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rlhf_budget.calibrate.logs.tables import number
+from rlhf_budget.calibrate.logs.fields import number
 from rlhf_budget.errors import CalibrationError
 
 if TYPE_CHECKING:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.calibrate.logs.fields import words
+from rlhf_budget.calibrate.logs.fields import number, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Record = dict[str, float]
 """One record of a training log: ``step`` and numbers by their key, without the trainer's prefix."""
-Runs = dict[str, list[Record]]
-"""Records of each run of a file, in order; a file without names has one run, ``""``."""
 
 _STEPS = ("step", "global_step", "current_steps", "update", "iteration", "_step")
 """Keys of the step, best first: W&B's own ``_step`` counts calls of its logger."""
@@ -43,28 +40,14 @@ def is_training_log(keys: Iterable[str]) -> bool:
     return not _MARKERS.isdisjoint(map(plain_key, keys))
 
 
-def finite(value: Any) -> float | None:
-    """Return a finite number, also from text; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
 def plain_records(rows: Iterable[Mapping[str, Any]]) -> tuple[list[Record], bool]:
     """Return records with their step, and whether it is only their order.
 
-    Parameters
-    ----------
-    rows
-        Values by key as a reader found them; what is no finite number is left out, and rows
-        without the step that others have are left out too (a tracker's side metrics).
+    What is no finite number is left out, and so are rows without the step that others have (a
+    tracker's side metrics).
     """
     numbers = [
-        {plain_key(key): n for key, value in row.items() if (n := finite(value)) is not None}
+        {plain_key(key): n for key, value in row.items() if (n := number(value)) is not None}
         for row in rows
     ]
     step = next((key for key in _STEPS if any(key in row for row in numbers)), None)
