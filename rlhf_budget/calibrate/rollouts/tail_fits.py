@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -167,18 +167,7 @@ def fit_tails(
         return len(fit.parameters) * math.log(samples) - 2 * fit.log_likelihood
 
     fitted.sort(key=criterion)
-    return tuple(_marked(fit, chosen=rank == 0) for rank, fit in enumerate(fitted))
-
-
-def _marked(fit: TailFit, *, chosen: bool) -> TailFit:
-    return TailFit(
-        fit.family,
-        fit.parameters,
-        fit.standard_errors,
-        fit.log_likelihood,
-        fit.ks_distance,
-        chosen,
-    )
+    return tuple(replace(fit, chosen=rank == 0) for rank, fit in enumerate(fitted))
 
 
 def _coarse(histogram: LogHistogram) -> _Bins:

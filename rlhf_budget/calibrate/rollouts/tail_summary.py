@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from rlhf_budget.calibrate.moments import Moments, Sums, linearise, wilson_interval
+from rlhf_budget.calibrate.moments import Moments, linearise, wilson_interval
 from rlhf_budget.scenario.records import Record
 
 if TYPE_CHECKING:
@@ -92,18 +92,9 @@ def thresholds(histogram: LogHistogram) -> tuple[float, float, float]:
 def design_effects(moments: Moments, above: tuple[int, ...]) -> tuple[tuple[float, float], ...]:
     """Return pairs (share, design effect) of shares of rows, from sums over prompts.
 
-    Parameters
-    ----------
-    moments
-        Sums over prompts; the first is the number of rows.
-    above
-        Positions of the counts among them.
+    The first sum is the number of rows; ``above`` are positions of the counts.
     """
-
-    def shares(sums: Sums) -> Sums:
-        return np.array([sums[position] / sums[0] for position in above])
-
-    values, covariance = linearise(moments, shares)
+    values, covariance = linearise(moments, lambda sums: sums[list(above)] / sums[0])
     rows = moments.sums[0]
     return tuple(
         (float(value), effect_of(float(variance), float(value * (1 - value)), rows))
