@@ -74,10 +74,7 @@ class FileSet:
 def find_logs(paths: tuple[str, ...]) -> FileSet:
     """Return the logs behind paths, patterns and directories.
 
-    Raises
-    ------
-    FileAccessError
-        If a path does not exist, a pattern or directory matches nothing, or a file cannot be read.
+    Raises FileAccessError if one of them stands for nothing, or a file cannot be read.
     """
     named: dict[str, bool] = {}
     for path in paths:
@@ -110,12 +107,7 @@ def is_training_log_file(path: str) -> bool:
     """Return whether a path is a trainer's own log and no table of rollouts, by its first records.
 
     A console's text, TensorBoard's events and trackio's project count as logs by their names:
-    reading them tells.
-
-    Raises
-    ------
-    FileAccessError
-        If the file cannot be read.
+    reading them tells. Raises FileAccessError if the file cannot be read.
     """
     place = Path(path)
     if place.is_dir():
@@ -156,24 +148,10 @@ def tracker_logs(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def expand(path: str, *, endings: tuple[str, ...] | None = None) -> list[tuple[str, bool]]:
-    """Return the files that a path, a pattern or a directory stands for.
+    """Return pairs (file, whether it was named itself) of a path, a pattern or a directory.
 
-    Parameters
-    ----------
-    path
-        A file, a pattern such as ``runs/*.csv``, or a directory, which is searched recursively.
-    endings
-        Endings of the names to take from a directory; None takes every kind that can be read.
-
-    Returns
-    -------
-    list
-        Pairs (file, whether it was named, not found by a pattern or in a directory).
-
-    Raises
-    ------
-    FileAccessError
-        If it stands for no file.
+    A directory is searched recursively, for names with the given endings; None takes every kind
+    that can be read. Raises FileAccessError if it stands for no file.
     """
 
     def wanted(name: str) -> bool:
@@ -199,10 +177,7 @@ def expand(path: str, *, endings: tuple[str, ...] | None = None) -> list[tuple[s
 def find_tables(paths: Iterable[str | Path], endings: tuple[str, ...]) -> tuple[Path, ...]:
     """Return the files of small tables behind paths, patterns and directories, each once.
 
-    Raises
-    ------
-    FileAccessError
-        If one of them stands for no file.
+    Raises FileAccessError if one of them stands for no file.
     """
     found = (name for path in paths for name, _ in expand(str(path), endings=endings))
     return tuple(Path(name) for name in dict.fromkeys(found))

@@ -27,14 +27,7 @@ def unnoticed_step(rows: Sequence[Mapping[str, Any]], layout: Layout) -> str | N
 
     It holds whole numbers, each in one block of rows that several prompts share, and either prompts
     come back under several of them, with several rollouts each time, or the numbers never fall and
-    the blocks are of one size.
-
-    Parameters
-    ----------
-    rows
-        First rows of a log, in its order.
-    layout
-        Where the roles are; it has no step.
+    the blocks are of one size. ``rows`` are the first of a log, in its order; it has no step.
     """
     if layout.prompt is None or not rows:
         return None

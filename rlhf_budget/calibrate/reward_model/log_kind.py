@@ -72,16 +72,9 @@ def kind_of(
 ) -> LogKind:
     """Tell what kind of training a log is of.
 
-    Parameters
-    ----------
-    keys
-        All keys of its records.
-    losses
-        Evaluation losses in the order of labels, nats.
-    training_losses
-        Training losses in order, nats.
-    from_run
-        Whether a trainer wrote it; else somebody said that these are labels and losses.
+    ``keys`` are all of its records'; evaluation losses stand in the order of labels, training
+    losses in their own, in nats. ``from_run``: a trainer wrote it; else somebody said that these
+    are labels and losses.
     """
     plain = {_PREFIX.sub("", key.lower()) for key in keys}
     for kind, marks in (

@@ -135,24 +135,12 @@ _FAMILIES = {
 def fit_tails(
     histogram: LogHistogram, mean: float, deviation: float, design_effect: float
 ) -> tuple[TailFit, ...]:
-    """Return the fits of all families, best first.
+    """Return the fits of all families to ``|l|``, best first; none where all of it is zero.
 
-    Parameters
-    ----------
-    histogram
-        Distribution of ``|l|``.
-    mean, deviation
-        Mean and standard deviation of the signed ``l``, nats.
-    design_effect
-        Variance of the mean over that of independent rows; widens the standard errors.
-
-    Returns
-    -------
-    tuple of TailFit
-        Empty where all log-ratios are zero. ``gaussian`` is absent where the mean is not positive.
+    ``mean`` and ``deviation`` are of the signed ``l``, in nats: ``gaussian`` takes them, and is
+    absent where the mean is not positive. The design effect, the variance of the mean over that of
+    independent rows, widens the standard errors.
     """
-    if histogram.samples < 2 or histogram.mean <= 0:
-        return ()
     bins = _coarse(histogram)
     fitted = [
         result

@@ -33,25 +33,11 @@ _PARQUET_START = b"PAR1"
 
 
 def read_metrics(path: str, run: str | None = None) -> MetricsLog:
-    """Read a trainer's own log.
+    """Read a trainer's own log, in any of its forms, or a folder of TensorBoard's event files.
 
-    Parameters
-    ----------
-    path
-        The log, in any of its forms; or a folder of TensorBoard's event files.
-    run
-        Which run, where the log holds several.
-
-    Raises
-    ------
-    FileAccessError
-        If the file cannot be read.
-    LogError
-        If it is no such log.
-    CalibrationError
-        If it holds several runs and ``run`` names none of them.
-    MissingExtraError
-        For parquet and event files without the extra that reads them.
+    ``run`` says which, where the log holds several. Raises FileAccessError or LogError if it cannot
+    be read or is none, CalibrationError if ``run`` names none of several, MissingExtraError for
+    parquet and event files without the extra that reads them.
     """
     runs, steps_between = _runs(Path(path))
     rows = _chosen_run(path, runs, run)
