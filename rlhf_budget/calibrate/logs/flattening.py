@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect, NotUsable, is_number
 from rlhf_budget.calibrate.logs.fields import parsed
 from rlhf_budget.calibrate.logs.files import LogFile, open_text
-from rlhf_budget.calibrate.logs.tables import opened
+from rlhf_budget.errors import LogError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,9 +90,7 @@ def flatten(
 def _records(entry: LogFile) -> Iterator[Any]:
     """Yield the records of a file; None for a broken line."""
     if entry.format == "parquet":
-        with opened(Path(entry.path)) as relation:
-            while rows := relation.fetchmany(1000):
-                yield from (dict(zip(relation.columns, row, strict=True)) for row in rows)
+        yield from _parquet_records(entry.path)
         return
     with open_text(entry.path) as stream:
         if entry.format == "csv":
@@ -108,3 +106,19 @@ def _records(entry: LogFile) -> Iterator[Any]:
         yield from (parsed(line) for line in text.splitlines() if line.strip())
         return
     yield from whole if isinstance(whole, list) else [whole]
+
+
+def _parquet_records(path: str) -> Iterator[Record]:
+    """Yield the rows a few at a time: a cell may hold a thousand rollouts."""
+    import duckdb
+
+    from rlhf_budget.calibrate.logs.sql import quoted
+
+    try:
+        with duckdb.connect() as connection:
+            found = connection.execute(f"SELECT * FROM read_parquet({quoted(path)})")  # noqa: S608
+            names = [column[0] for column in found.description or ()]
+            while rows := found.fetchmany(1000):
+                yield from (dict(zip(names, row, strict=True)) for row in rows)
+    except duckdb.Error as error:
+        raise LogError(f"{path}: not readable as parquet: {error}") from None

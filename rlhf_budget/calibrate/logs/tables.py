@@ -78,7 +78,7 @@ def read_table(path: Path, *, limit: int | None = None) -> tuple[list[Row], int]
     CalibrationError, LogError, FileAccessError, MissingExtraError
         If the file holds no row, is not of that kind or cannot be read; without the extra.
     """
-    with opened(path) as relation:
+    with _opened(path) as relation:
         names = relation.columns
         records = (relation if limit is None else relation.limit(limit)).fetchall()
     if not records:
@@ -92,13 +92,13 @@ def read_table(path: Path, *, limit: int | None = None) -> tuple[list[Row], int]
 
 def read_columns(path: Path) -> dict[str, list[Any]]:
     """Read a parquet file, one list a column; raises as :func:`read_table`."""
-    with opened(path) as relation:
+    with _opened(path) as relation:
         rows = relation.fetchall()
         return {name: [row[i] for row in rows] for i, name in enumerate(relation.columns)}
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path) -> Iterator[Any]:
     """Yield the file as a relation of DuckDB."""
     kind = format_of(path.name)
     if kind is None:

@@ -141,6 +141,8 @@ def fit_tails(
     absent where the mean is not positive. The design effect, the variance of the mean over that of
     independent rows, widens the standard errors.
     """
+    if histogram.samples < 2 or histogram.mean <= 0:
+        return ()
     bins = _coarse(histogram)
     fitted = [
         result
