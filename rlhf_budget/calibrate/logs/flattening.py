@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect, NotUsable, is_number
+from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect, NotUsable, Record, is_number
 from rlhf_budget.calibrate.logs.fields import parsed
 from rlhf_budget.calibrate.logs.files import LogFile, open_text
 from rlhf_budget.errors import LogError
