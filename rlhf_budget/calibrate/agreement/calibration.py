@@ -98,18 +98,10 @@ def agreement_from_files(
 def agreement(
     rows: Sequence[Row], *, files: tuple[str, ...] = (), level: float = 0.95, strict: bool = False
 ) -> AgreementConstants:
-    """Estimate how often two independent annotators agree.
+    """Estimate how often two independent annotators agree, from rows of a preference set.
 
-    Parameters
-    ----------
-    rows
-        Rows of a preference set.
-    files
-        Where they come from.
-    level
-        Level of the intervals.
-    strict
-        Make rows whose vote cannot be read an error (LogError).
+    As :func:`agreement_from_files`, which says what ``level`` and ``strict`` are; ``files`` is where
+    the rows come from.
     """
     if not 0 < level < 1:
         raise CalibrationError(f"--level: found {level:g}; allowed: between 0 and 1")

@@ -231,24 +231,12 @@ def _log_interval(centre: float, error: float, level: float) -> tuple[float, flo
 
 
 def pareto_shape(log_weights: NDArray[np.float64]) -> float | None:
-    """Estimate the Pareto shape ``k̂`` of the largest weights.
+    """Estimate the Pareto shape ``k̂`` of the largest of the weights with these logarithms.
 
-    Parameters
-    ----------
-    log_weights
-        Shape (S,): natural logarithms of the weights, in any order. Logarithms, because weights of
-        whole responses overflow.
-
-    Returns
-    -------
-    float or None
-        ``k̂``; None where fewer than five weights lie above the tail's cut, so that there is no
-        tail to fit (25 samples are the fewest that can have one).
-
-    Notes
-    -----
-    The tail holds the largest ``min(S/5, 3√S)`` weights, as in Vehtari et al. 2024, section 3; the
-    shape is shrunk towards 1/2 with the strength of ten weights (their appendix G).
+    None where fewer than five weights lie above the tail's cut, so that there is no tail to fit (25
+    samples are the fewest that can have one). The tail holds the largest ``min(S/5, 3√S)`` weights,
+    as in Vehtari et al. 2024, section 3; the shape is shrunk towards 1/2 with the strength of ten
+    weights (their appendix G).
     """
     count = log_weights.size
     tail_count = math.ceil(min(0.2 * count, 3.0 * math.sqrt(count)))
@@ -266,23 +254,12 @@ def pareto_shape(log_weights: NDArray[np.float64]) -> float | None:
 
 
 def generalised_pareto_shape(exceedances: NDArray[np.float64]) -> float:
-    """Fit the shape of a generalised Pareto law by a posterior mean.
+    """Fit the shape ``k`` of a generalised Pareto law to positive, ascending exceedances.
 
-    Parameters
-    ----------
-    exceedances
-        Shape (M,), all positive, ascending.
-
-    Returns
-    -------
-    float
-        The shape ``k``; positive for tails heavier than exponential.
-
-    Notes
-    -----
-    Zhang and Stephens 2009, "A new and efficient estimation method for the generalized Pareto
-    distribution", Technometrics 51(3): with ``θ = -k/scale`` the likelihood has one free
-    parameter, whose posterior mean is taken over a fixed set of points under a weak prior.
+    It is positive for tails heavier than exponential. Zhang and Stephens 2009, "A new and efficient
+    estimation method for the generalized Pareto distribution", Technometrics 51(3): with
+    ``θ = -k/scale`` the likelihood has one free parameter, whose posterior mean is taken over a
+    fixed set of points under a weak prior.
     """
     count = exceedances.size
     point_count = 30 + math.isqrt(count)

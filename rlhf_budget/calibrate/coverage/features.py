@@ -9,7 +9,6 @@ methods", the relative condition number).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,8 +127,8 @@ def feature_coverage(
             f"the training data have {trained.shape[1]} features, the current ones {now.shape[1]}"
         )
     require_level(level)
-    problem = _Moments.of(trained, now)
-    used = problem.default_ridge() if ridge is None else ridge
+    problem = _Moments(trained, now)
+    used = problem.default_ridge if ridge is None else ridge
     if used < 0.0 or not math.isfinite(used):
         raise CalibrationError(f"the ridge must be at least 0, found {used:g}")
     value = problem.coverage(used)
@@ -170,15 +169,9 @@ def feature_coverage(
 
 
 def feature_coverage_value(training: ArrayLike, current: ArrayLike) -> float:
-    """Return the value of :func:`feature_coverage` alone, without its interval.
-
-    Parameters
-    ----------
-    training, current
-        As there.
-    """
-    problem = _Moments.of(_features(training, "training"), _features(current, "current"))
-    value = problem.coverage(problem.default_ridge())
+    """Return the value of :func:`feature_coverage` alone, without its interval."""
+    problem = _Moments(_features(training, "training"), _features(current, "current"))
+    value = problem.coverage(problem.default_ridge)
     return 1.0 if value is None else value
 
 
@@ -194,69 +187,44 @@ def _features(values: ArrayLike, name: str) -> Array:
     return array
 
 
-@dataclass(frozen=True, slots=True)
 class _Moments:
     """The two samples and their second moments."""
 
-    training: Array
-    current: Array
-    training_moment: Array
-    current_moment: Array
-
-    @classmethod
-    def of(cls, training: Array, current: Array) -> _Moments:
-        return cls(training, current, _second_moment(training), _second_moment(current))
-
-    @property
-    def unit(self) -> float:
-        """Mean eigenvalue of the training moment; 1 where all features are 0."""
-        return float(np.trace(self.training_moment)) / self.training_moment.shape[0] or 1.0
-
-    def default_ridge(self) -> float:
-        return 0.0 if self._invertible() else _DEFAULT_RIDGE
-
-    def _invertible(self) -> bool:
+    def __init__(self, training: Array, current: Array) -> None:
         from scipy import linalg
 
+        self.training, self.current = training, current
+        self.training_moment: Array = training.T @ training / len(training)
+        self.current_moment: Array = current.T @ current / len(current)
+        self.size = len(self.training_moment)
+        # Mean eigenvalue of the training moment, in which ridges are; 1 where all features are 0.
+        self.unit = float(np.trace(self.training_moment)) / self.size or 1.0
         eigenvalues = linalg.eigvalsh(self.training_moment)
-        return bool(eigenvalues[0] > eigenvalues[-1] / _WORST_CONDITION)
+        self.invertible = bool(eigenvalues[0] > eigenvalues[-1] / _WORST_CONDITION)
+        self.default_ridge = 0.0 if self.invertible else _DEFAULT_RIDGE
 
     def coverage(self, ridge: float) -> float | None:
         """Return the coverage under a ridge; None where the training moment is singular."""
-        if ridge == 0.0 and not self._invertible():
-            return None
         from scipy import linalg
 
-        size = self.training_moment.shape[0]
-        largest = linalg.eigh(
-            self.current_moment,
-            self._ridged(ridge),
-            eigvals_only=True,
-            subset_by_index=[size - 1, size - 1],
-        )[0]
+        if ridge == 0.0 and not self.invertible:
+            return None
+        moments, last = (self.current_moment, self._ridged(ridge)), self.size - 1
+        largest = linalg.eigh(*moments, eigvals_only=True, subset_by_index=[last, last])[0]
         return max(1.0, math.sqrt(max(float(largest), 0.0)))
 
     def leading(self, ridge: float) -> Array:
         """Return the leading generalised eigenvectors, one a column."""
         from scipy import linalg
 
-        size = self.training_moment.shape[0]
-        first = max(0, size - _LEADING)
-        vectors: Array = linalg.eigh(
-            self.current_moment, self._ridged(ridge), subset_by_index=[first, size - 1]
-        )[1]
+        subset = [max(0, self.size - _LEADING), self.size - 1]
+        moments = (self.current_moment, self._ridged(ridge))
+        vectors: Array = linalg.eigh(*moments, subset_by_index=subset)[1]
         return vectors
 
     def _ridged(self, ridge: float) -> Array:
-        ridged: Array = self.training_moment + ridge * self.unit * np.eye(
-            self.training_moment.shape[0]
-        )
+        ridged: Array = self.training_moment + ridge * self.unit * np.eye(self.size)
         return ridged
-
-
-def _second_moment(features: Array) -> Array:
-    moment: Array = features.T @ features / features.shape[0]
-    return moment
 
 
 def _bootstrap_interval(

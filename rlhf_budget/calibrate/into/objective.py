@@ -29,12 +29,7 @@ class ScenarioObjective:
 def read_objective(path: str | Path) -> ScenarioObjective:
     """Read the objective of a scenario file, which may lack other parts.
 
-    Raises
-    ------
-    ScenarioError
-        If the file is no YAML.
-    FileAccessError
-        If it cannot be read.
+    Raises ScenarioError if the file is no YAML, FileAccessError if it cannot be read.
     """
     from rlhf_budget.bound.tails import tail_of
     from rlhf_budget.scenario import load_scenario

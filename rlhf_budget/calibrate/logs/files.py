@@ -124,8 +124,10 @@ def is_training_log_file(path: str) -> bool:
 
 def is_metrics_table(log: LogFile) -> bool:
     """Return whether a table, or JSON, holds a trainer's metrics and no rollouts."""
-    if log.format == "json" and _holds_history(log.path):
-        return True
+    if log.format == "json":
+        with open_text(log.path) as stream:
+            if '"log_history"' in stream.read(_HEAD):  # trainer_state.json, under whatever name
+                return True
     keys = log.columns or (_parquet_columns(log.path) if log.format == "parquet" else log.columns)
     return is_training_log(keys) and layout_of(keys, recognise(keys)).prompt is None
 
@@ -252,12 +254,6 @@ def _parquet_columns(path: str) -> frozenset[str]:
         return frozenset()
     with duckdb.connect() as connection:
         return frozenset(connection.read_parquet(glob.escape(path)).columns)
-
-
-def _holds_history(path: str) -> bool:
-    """Return whether a JSON file is Hugging Face's trainer_state, under whatever name."""
-    with open_text(path) as stream:
-        return '"log_history"' in stream.read(_HEAD)
 
 
 def open_text(path: str) -> IO[str]:

@@ -65,10 +65,7 @@ def frame_head(frame: Any, rows: int) -> list[dict[str, Any]]:
 def normalised_frame(frame: Any, layout: Layout) -> nw.LazyFrame[Any]:
     """Return a frame in the columns of ``fields.COLUMNS``.
 
-    Raises
-    ------
-    CalibrationError
-        If it is no frame, or a column that must hold numbers does not.
+    Raises CalibrationError if it is no frame, or a column that must hold numbers does not.
     """
     import narwhals as nw
 

@@ -8,17 +8,13 @@ follows from the speed in the last record; a checkpoint's file is the beginning 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlhf_budget.calibrate.estimates import Source
 from rlhf_budget.calibrate.logs.fields import number
 from rlhf_budget.calibrate.logs.files import find_tables
 from rlhf_budget.calibrate.logs.names import STATE, newest_of_each_run
-from rlhf_budget.calibrate.logs.tables import (
-    Row,
-    find_field,
-    read_table,
-)
+from rlhf_budget.calibrate.logs.tables import Row, find_field, read_table
 from rlhf_budget.calibrate.reward_model.log_kind import LogKind, kind_of
 from rlhf_budget.calibrate.reward_model.scored_pairs import (
     pair_loss,
@@ -311,11 +307,12 @@ class _Columns:
         per_unit = 1.0
         if labels_found is None and labels is None and labels_per_step is not None:
             labels_found, per_unit = find_field(rows, _STEPS), labels_per_step
-        if labels_found is None or (loss and loss_found is None):
-            _raise_missing(file, rows, "labels" if labels_found is None else "loss")
-        assert labels_found is not None  # noqa: S101 - _raise_missing does not return
-        if loss_found is None and accuracy is None:
-            _raise_missing(file, rows, "loss")
+        if labels_found is None or (loss_found is None and (loss or accuracy is None)):
+            role = "labels" if labels_found is None else "loss"
+            present = ", ".join(sorted({name for row in rows for name in row}))
+            raise CalibrationError(
+                f"{file}: no field of {role} among {present}; give --{role}-field"
+            )
         return cls(labels_found, loss_found, accuracy, metric, per_unit)
 
     def point(self, row: Row) -> tuple[float, float] | str:
@@ -324,8 +321,9 @@ class _Columns:
             name = str(row.get(self.metric))
             if name not in LOSS_FIELDS:
                 return "accuracy-without-loss" if "accuracy" in name else "another-metric"
+        empty = (None, "")
         if self.loss is None or (
-            self.accuracy and _empty(row.get(self.loss)) and not _empty(row.get(self.accuracy))
+            self.accuracy and row.get(self.loss) in empty and row.get(self.accuracy) not in empty
         ):
             return "accuracy-without-loss"
         training = self.loss == "loss" and any(name in row for name in _TRAINING_ONLY)
@@ -335,15 +333,6 @@ class _Columns:
         if loss is None or loss < 0.0 or labels is None or labels < 0.0:
             return "unusable-loss" if loss is None or loss < 0.0 else "unusable-labels"
         return (labels * self.labels_per_unit, loss) if labels > 0.0 else "before-any-label"
-
-
-def _empty(value: Any) -> bool:
-    return value is None or value == ""
-
-
-def _raise_missing(file: Path, rows: list[Row], role: str) -> None:
-    present = ", ".join(sorted({name for row in rows for name in row}))
-    raise CalibrationError(f"{file}: no field of {role} among {present}; give --{role}-field")
 
 
 def _joined(files: tuple[Path, ...], parts: list[_Part], beginnings: int) -> LossLog:

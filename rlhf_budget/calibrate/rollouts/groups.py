@@ -51,14 +51,8 @@ class GroupShare(Record):
 def informative_share(mean: float, correlation: float, rollouts_per_prompt: int) -> float:
     """Return the beta-binomial share of groups whose two-valued rewards are not all equal.
 
-    Parameters
-    ----------
-    mean
-        Share p of the higher reward, in [0, 1].
-    correlation
-        Intraclass correlation ρ in [0, 1]; at 0 rollouts are independent.
-    rollouts_per_prompt
-        Group size K, at least 1.
+    ``mean`` is the share p of the higher reward, in [0, 1]; ``correlation`` is ρ in [0, 1], at 0 of
+    which rollouts are independent.
     """
     K = rollouts_per_prompt
     if not 0 < mean < 1 or correlation >= _FULL_CORRELATION:
@@ -105,22 +99,10 @@ def least_costly(groups: tuple[GroupShare, ...]) -> GroupShare | None:
 
 
 def correlation_of(mean: float, share: float, rollouts_per_prompt: int) -> float | None:
-    """Return the intraclass correlation at which a share of groups is informative.
+    """Return the ρ at which a share of groups is informative; None unless 0 < mean < 1.
 
-    Parameters
-    ----------
-    mean
-        Share p of the higher reward.
-    share
-        Informative share; it falls from that of independent rollouts to 0 as rollouts of one
-        prompt become alike. A larger one counts as independent.
-    rollouts_per_prompt
-        Group size K, at least 2.
-
-    Returns
-    -------
-    float or None
-        ρ in [0, 1]; None where the mean is not strictly between 0 and 1.
+    The share falls from that of independent rollouts to 0 as rollouts of one prompt become alike. A
+    larger one counts as independent.
     """
     from scipy.optimize import brentq
 
