@@ -100,8 +100,8 @@ def agreement(
 ) -> AgreementConstants:
     """Estimate how often two independent annotators agree, from rows of a preference set.
 
-    As :func:`agreement_from_files`, which says what ``level`` and ``strict`` are; ``files`` is where
-    the rows come from.
+    As :func:`agreement_from_files`, which says what ``level`` and ``strict`` are; ``files`` is
+    where the rows come from.
     """
     if not 0 < level < 1:
         raise CalibrationError(f"--level: found {level:g}; allowed: between 0 and 1")

@@ -119,13 +119,6 @@ def open_source(
         rows, layout, evaluation = lesson.rows, lesson.layout, lesson.evaluation_steps
     rows = _last_outputs(rows, layout, engine)
     doubt = None if layout.step is not None else _doubt_of_steps(rows, layout, logs, engine)
-    repeated = (*files.repeated, *thinner)
-    if repeated:
-        message = (
-            "left out, since other files hold the same rows (copies, or shards beside their merge):"
-            f" {', '.join(repeated)}"
-        )
-        warnings = (CalibrationWarning("repeated-batches", message), *warnings)
     return LogSource(
         rows=rows,
         layout=layout,
@@ -138,7 +131,7 @@ def open_source(
         ),
         log=log,
         evaluation_steps=evaluation,
-        warnings=warnings,
+        warnings=(*_repeat_warning((*files.repeated, *thinner)), *warnings),
         steps_unknown=doubt,
     )
 
@@ -309,3 +302,11 @@ def _without_thinner(
         and str(place.parent.parent / whole / place.name) in present
     )
     return [entry for entry in logs if entry.path not in repeated], repeated
+
+
+def _repeat_warning(repeated: tuple[str, ...]) -> tuple[CalibrationWarning, ...]:
+    message = (
+        "left out, since other files hold the same rows (copies, or shards beside their merge):"
+        f" {', '.join(repeated)}"
+    )
+    return (CalibrationWarning("repeated-batches", message),) if repeated else ()

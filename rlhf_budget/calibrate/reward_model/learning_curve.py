@@ -100,9 +100,9 @@ def fit_learning_curve(
 ) -> LearningCurve:
     """Fit a bounded power law to evaluation losses by profiling its exponent.
 
-    Points are pairs (labels, loss): labels positive, losses in nats per pair, at least two different
-    numbers of labels; equal labels are repetitions. ``lower_limit`` is the least possible loss (at
-    least 0): the Bayes loss where it is known.
+    Points are pairs (labels, loss): labels positive, losses in nats per pair, at least two
+    different numbers of labels; equal labels are repetitions. ``lower_limit`` is the least possible
+    loss (at least 0): the Bayes loss where it is known.
 
     The profile intervals hold every value of a constant for which the best of the other two has a
     sum of squared residuals within ``1 + F/(points - 3)`` of the least, ``F`` being the quantile of
