@@ -199,12 +199,17 @@ def section(
     rows: Iterable[Iterable[Cell]],
     *,
     first: bool = False,
+    each: Format | None = None,
 ) -> Section:
-    """Return a section of one table of raw values; ``first`` marks the row to look at first."""
+    """Return a section of one table of raw values.
+
+    ``first`` marks the row to look at first; ``each`` is how the numbers of every row are written,
+    apart from those of other rows.
+    """
     from rlhf_budget.report.document import Column, Row, Section, Table
 
     heads = tuple(Column(heading, format_) for heading, format_ in columns.items())
-    body = tuple(Row(tuple(cells), emphasis=first and i == 0) for i, cells in enumerate(rows))
+    body = tuple(Row(tuple(row), each, emphasis=first and i == 0) for i, row in enumerate(rows))
     return Section(title, (Table(heads, body),))
 
 
@@ -231,6 +236,7 @@ def calibration_document(calibration: Calibration, sections: tuple[Section, ...]
             (e.constant, e.value, e.interval, e.unit, e.status, e.note)
             for e in calibration.estimates
         ],
+        each="significant",
     )
     title = f"rlhf-budget {calibration.command}"
     warnings = warned(calibration.warnings)
