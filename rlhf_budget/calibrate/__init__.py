@@ -8,11 +8,10 @@ from rlhf_budget.calibrate.agreement.calibration import (
     agreement_from_files,
     read_agreement,
 )
-from rlhf_budget.calibrate.costs.calibration import CostConstants, PastRun, costs
-from rlhf_budget.calibrate.costs.run_log import read_runs
-from rlhf_budget.calibrate.coverage.calibration import coverage
-from rlhf_budget.calibrate.coverage.data import read_features, read_logprobs
-from rlhf_budget.calibrate.coverage.results import CoverageConstants
+from rlhf_budget.calibrate.costs.calibration import CostConstants, PastRun, costs, read_runs
+from rlhf_budget.calibrate.coverage.calibration import CoverageConstants, coverage
+from rlhf_budget.calibrate.coverage.densities import read_logprobs
+from rlhf_budget.calibrate.coverage.features import read_features
 from rlhf_budget.calibrate.estimates import Calibration, Estimate, Source
 from rlhf_budget.calibrate.into.edit import ScenarioEdit, describe_sources, edit_scenario
 from rlhf_budget.calibrate.logs.fields import FieldNames

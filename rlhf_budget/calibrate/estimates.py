@@ -6,6 +6,7 @@ The four calibrations (rollouts, reward model, coverage, costs) share these shap
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -13,6 +14,9 @@ from rlhf_budget.errors import CalibrationError
 from rlhf_budget.scenario.records import AS_MAPPING, NOT_IN_JSON, Record, json_form
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from rlhf_budget.calibrate.agreement.calibration import VoteCounts
     from rlhf_budget.calibrate.reward_model.calibration import ReportedCurve
     from rlhf_budget.calibrate.rollouts.groups import GroupShare
@@ -38,6 +42,7 @@ WarningCode = Literal[
     "missing-steps",
 ]
 Fragment = dict[str, Any]
+"""Nested mapping of constants that pastes into a scenario."""
 
 SCHEMA_VERSION = 1
 
@@ -72,6 +77,27 @@ class Estimate(Record):
             raise ValueError(
                 f"{self.constant}: a value and the status {self.status} exclude each other"
             )
+
+    @classmethod
+    def of(
+        cls,
+        constant: str,
+        unit: str,
+        method: str,
+        sample_size: int,
+        value: float,
+        standard_error: float | None = None,
+        interval: tuple[float, float] | None = None,
+        *,
+        doubt: str | None = None,
+        note: str | None = None,
+        pasted: bool = True,
+    ) -> Self:
+        """Return an estimate: ``unreliable`` where there is a doubt, which begins its note."""
+        status: Status = "unreliable" if doubt else "estimated"
+        told = "; ".join(part for part in (doubt, note) if part) or None
+        numbers = (value, standard_error, interval)
+        return cls(constant, unit, status, *numbers, method, sample_size, told, pasted)
 
     @classmethod
     def unavailable(cls, constant: str, unit: str, method: str, note: str) -> Self:
@@ -171,6 +197,20 @@ class Source(Record):
     rollouts_per_prompt: GroupSizes | None = None
     """Sizes of these groups; None where rows are not rollouts."""
 
+    @classmethod
+    def counted(
+        cls, files: Iterable[str | Path], used: int, reasons: Iterable[str], **known: Any
+    ) -> Self:
+        """Return the source of rows of which some were used, the others left out for reasons."""
+        counts = Counter(reasons)
+        return cls(
+            files=tuple(map(str, files)),
+            rows_read=used + counts.total(),
+            rows_used=used,
+            skipped=tuple(Skip(reason, count) for reason, count in sorted(counts.items())),
+            **known,
+        )
+
     @property
     def rows(self) -> RowCount:
         """What became of the rows."""
@@ -194,40 +234,10 @@ class Choice:
     """Constants that must all be in the fragment, or the word is left out."""
 
 
-def build_fragment(
-    estimates: tuple[Estimate, ...],
-    *,
-    choices: tuple[Choice, ...] = (),
-    include_unreliable: bool = False,
-) -> Fragment:
-    """Return the nested mapping that pastes into a scenario.
-
-    Parameters
-    ----------
-    estimates
-        Candidates; only ``estimated`` ones that are scenario keys are taken.
-    choices
-        Words to write beside them.
-    include_unreliable
-        Take ``unreliable`` values too.
-    """
-    accepted = {"estimated", "unreliable"} if include_unreliable else {"estimated"}
-    taken = {e.constant: e.value for e in estimates if e.pasted and e.status in accepted}
-    fragment: Fragment = {}
-    for choice in choices:
-        if all(constant in taken for constant in choice.requires):
-            _put(fragment, choice.key, choice.value)
-    for constant, value in taken.items():
-        _put(fragment, constant, value)
-    return fragment
-
-
-def _put(fragment: Fragment, key_path: str, value: object) -> None:
-    *parents, leaf = key_path.split(".")
-    inner = fragment
-    for parent in parents:
-        inner = inner.setdefault(parent, {})
-    inner[leaf] = value
+def require_level(level: float) -> None:
+    """Raise CalibrationError unless a level of intervals is between 0 and 1."""
+    if not 0.0 < level < 1.0:
+        raise CalibrationError(f"the level must be between 0 and 1, found {level:g}")
 
 
 @dataclass(frozen=True)
@@ -272,10 +282,18 @@ class Calibration(Record):
         raise CalibrationError(f"no constant {constant}; there are {known}")
 
     def fragment(self, *, include_unreliable: bool = False) -> Fragment:
-        """Return the nested mapping that pastes into a scenario."""
-        return build_fragment(
-            self.estimates, choices=self.choices, include_unreliable=include_unreliable
-        )
+        """Return the nested mapping that pastes into a scenario, and words that go with it."""
+        accepted = {"estimated", "unreliable"} if include_unreliable else {"estimated"}
+        taken = {e.constant: e.value for e in self.estimates if e.pasted and e.status in accepted}
+        chosen = {c.key: c.value for c in self.choices if taken.keys() >= set(c.requires)}
+        fragment: Fragment = {}
+        for key_path, value in (*chosen.items(), *taken.items()):
+            *parents, leaf = key_path.split(".")
+            inner = fragment
+            for parent in parents:
+                inner = inner.setdefault(parent, {})
+            inner[leaf] = value
+        return fragment
 
     @property
     def tail(self) -> TailSummary | None:

@@ -49,20 +49,10 @@ class Moments:
 def linearise(
     moments: Moments, function: Callable[[Sums], Sums]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a smooth function of the sums and the covariance matrix of its values.
+    """Return a smooth function of the sums, shape (p,), and the covariance (p, p) of its values.
 
-    Parameters
-    ----------
-    moments
-        Sums over prompts.
-    function
-        Maps the sums, shape (q,), to values, shape (p,), by arithmetic that also holds for complex
-        numbers: the gradient is taken by the complex step, exact to rounding.
-
-    Returns
-    -------
-    values, covariance
-        Shapes (p,) and (p, p).
+    The function maps sums, shape (q,), by arithmetic that also holds for complex numbers: the
+    gradient is taken by the complex step, exact to rounding.
     """
     sums = np.asarray(moments.sums, dtype=complex)
     values = np.real(function(sums))
@@ -79,24 +69,22 @@ def mean_of_rows(
 ) -> tuple[float, float, tuple[float, float]]:
     """Return a mean over rows, its standard error and Student interval, prompts independent.
 
-    Parameters
-    ----------
-    moments
-        Sums over prompts.
-    level
-        Level of the interval.
-    top, bottom
-        Positions of the sum of values and of the number of rows.
-    centre
-        Added to the mean: what was subtracted from the values.
+    ``top`` and ``bottom`` are positions of the sum of values and of the number of rows; ``centre``,
+    which was subtracted from the values, is added to the mean.
     """
-
-    def ratio(sums: Sums) -> Sums:
-        return np.array([sums[top] / sums[bottom]])
-
-    values, covariance = linearise(moments, ratio)
+    values, covariance = linearise(moments, lambda sums: np.array([sums[top] / sums[bottom]]))
     value, error = float(values[0]) + centre, math.sqrt(max(float(covariance[0, 0]), 0.0))
     return value, error, student_interval(value, error, moments.clusters - 1, level)
+
+
+def wilson_interval(share: float, size: float, level: float) -> tuple[float, float]:
+    """Return Wilson's score interval of a share of ``size`` independent units."""
+    from scipy.special import ndtri
+
+    z = float(ndtri((1 + level) / 2))
+    centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
+    reach = z / (1 + z**2 / size) * math.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))
+    return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
 def student_interval(value: float, error: float, freedom: int, level: float) -> tuple[float, float]:

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlhf_budget.calibrate.logs.dialects import TRAINERS
-from rlhf_budget.cli import (
-    calibrate_output,
-)
+from rlhf_budget.cli import calibrate_output
 from rlhf_budget.cli.calibrate_agreement import agreement
 from rlhf_budget.cli.calibrate_costs import costs
 from rlhf_budget.cli.calibrate_coverage import coverage
@@ -19,7 +17,7 @@ from rlhf_budget.cli.calibrate_reward_model import reward_model
 
 if TYPE_CHECKING:
     from rlhf_budget.calibrate.rollouts.calibration import RolloutConstants
-    from rlhf_budget.report.document import Section
+    from rlhf_budget.report.document import Format, Section
 
 
 TrainerName = StrEnum("TrainerName", {name: name for name in TRAINERS})  # type: ignore[misc]
@@ -146,55 +144,49 @@ def rollouts(
 
 def _rollout_sections(found: RolloutConstants) -> tuple[Section, ...]:
     from rlhf_budget.calibrate.rollouts.groups import least_costly
-    from rlhf_budget.report.document import Column, Row, Section, Table
 
     sections = []
     if found.groups is not None:
         least = least_costly(found.groups)
-        columns: tuple[Column, ...] = (
-            Column("rollouts per prompt", "integer"),
-            Column("informative groups", "percent"),
-            Column("interval", "percent"),
-            Column("rollouts per informative group", "significant"),
-            Column("money per informative group", "significant"),
-            Column("to run with"),
-        )
-        rows = tuple(
-            Row(
-                (
-                    group.rollouts_per_prompt,
-                    group.informative_share,
-                    group.interval,
-                    group.rollouts_per_informative_group,
-                    group.money_per_informative_group,
-                    "costs least" if group is least else None,
-                )
+        columns: dict[str, Format] = {
+            "rollouts per prompt": "integer",
+            "informative groups": "percent",
+            "interval": "percent",
+            "rollouts per informative group": "significant",
+            "money per informative group": "significant",
+            "to run with": "text",
+        }
+        groups = [
+            (
+                group.rollouts_per_prompt,
+                group.informative_share,
+                group.interval,
+                group.rollouts_per_informative_group,
+                group.money_per_informative_group,
+                "costs least" if group is least else None,
             )
             for group in found.groups
-        )
-        sections.append(Section("Groups whose rewards are not all equal", (Table(columns, rows),)))
+        ]
+        title = "Groups whose rewards are not all equal"
+        sections.append(calibrate_output.section(title, columns, groups))
     if found.tail is not None:
-        columns = (
-            Column("family"),
-            Column("parameters"),
-            Column("log-likelihood", "significant"),
-            Column("KS distance", "significant"),
-        )
-        rows = tuple(
-            Row(
-                (
-                    fit.family,
-                    ", ".join(f"{name} {value:.4g}" for name, value in fit.parameters),
-                    fit.log_likelihood,
-                    fit.ks_distance,
-                ),
-                emphasis=fit.chosen,
+        columns = {
+            "family": "text",
+            "parameters": "text",
+            "log-likelihood": "significant",
+            "KS distance": "significant",
+        }
+        fits = [
+            (
+                fit.family,
+                ", ".join(f"{name} {value:.4g}" for name, value in fit.parameters),
+                fit.log_likelihood,
+                fit.ks_distance,
             )
             for fit in found.tail.fits
-        )
-        sections.append(
-            Section("Fits of the log-ratio's tail, best first", (Table(columns, rows),))
-        )
+        ]
+        title = "Fits of the log-ratio's tail, best first"
+        sections.append(calibrate_output.section(title, columns, fits, first=True))
     return tuple(sections)
 
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from rlhf_budget.cli import (
-    calibrate_output,
-)
+from rlhf_budget.cli import calibrate_output
 from rlhf_budget.errors import CalibrationError
-
-if TYPE_CHECKING:
-    from rlhf_budget.calibrate.costs.calibration import CostConstants
-    from rlhf_budget.report.document import Section
 
 
 def costs(
@@ -47,16 +41,8 @@ def costs(
     if into is not None and len(found.names) > 1:
         names = ", ".join(found.names)
         raise CalibrationError(f"a scenario has room for one; choose with --run among {names}")
-    return calibrate_output.Found(found, _sections(found))
-
-
-def _sections(found: CostConstants) -> tuple[Section, ...]:
-    from rlhf_budget.report.document import Column, Row, Section, Table
-
-    columns = (
-        Column("run"),
-        Column("cost", "significant"),
-        Column("above the fit", "significant"),
+    rows = [(r.run or "all", r.money, r.residual) for r in found.residuals]
+    residuals = calibrate_output.section(
+        "Residuals", {"run": "text", "cost": "significant", "above the fit": "significant"}, rows
     )
-    rows = tuple(Row((r.run or "all", r.money, r.residual)) for r in found.residuals)
-    return (Section("Residuals", (Table(columns, rows),)),)
+    return calibrate_output.Found(found, (residuals,))

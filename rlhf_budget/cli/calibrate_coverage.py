@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from rlhf_budget.cli import (
-    calibrate_output,
-    options,
-)
-
-if TYPE_CHECKING:
-    from rlhf_budget.calibrate.coverage.results import CoverageConstants
-    from rlhf_budget.report.document import Section
+from rlhf_budget.cli import calibrate_output, options
 
 
 def coverage(
@@ -65,57 +58,33 @@ def coverage(
 
     For example: rlhf-budget calibrate coverage --training old.npy --current now.npy
     """
-    found = _found(
-        paths or [],
-        (training, current),
-        (policy_logprob_field, behaviour_logprob_field),
-        ridge=ridge,
-        seed=seed,
-        level=level,
-        strict=strict,
-    )
-    return calibrate_output.Found(found, _sections(found))
-
-
-def _found(
-    paths: list[str],
-    features: tuple[str | None, str | None],
-    fields: tuple[str | None, str | None],
-    *,
-    ridge: float | None,
-    seed: int,
-    level: float,
-    strict: bool,
-) -> CoverageConstants:
     from rlhf_budget import calibrate
-    from rlhf_budget.calibrate import Source
 
-    training, current = features
     if not paths and training is not None and current is not None:
-        trained = calibrate.read_features(Path(training))
-        now = calibrate.read_features(Path(current))
+        trained, now = (calibrate.read_features(Path(file)) for file in (training, current))
         rows = len(trained) + len(now)
-        source = Source(files=(training, current), rows_read=rows, rows_used=rows)
-        return calibrate.coverage(
+        source = calibrate.Source(files=(training, current), rows_read=rows, rows_used=rows)
+        found = calibrate.coverage(
             training=trained, current=now, ridge=ridge, level=level, seed=seed, source=source
         )
-    if not paths or training is not None or current is not None:
+    elif paths and training is None and current is None:
+        policy, behaviour, source = calibrate.read_logprobs(
+            paths,
+            policy_field=policy_logprob_field,
+            behaviour_field=behaviour_logprob_field,
+            strict=strict,
+        )
+        found = calibrate.coverage(
+            policy_logprobs=policy, behaviour_logprobs=behaviour, level=level, source=source
+        )
+    else:
         raise typer.BadParameter(
             "give --training FILE and --current FILE, or PATH... of rollouts with log-probabilities"
         )
-    policy, behaviour, source = calibrate.read_logprobs(
-        paths, policy_field=fields[0], behaviour_field=fields[1], strict=strict
-    )
-    return calibrate.coverage(
-        policy_logprobs=policy, behaviour_logprobs=behaviour, level=level, source=source
-    )
-
-
-def _sections(found: CoverageConstants) -> tuple[Section, ...]:
-    from rlhf_budget.report.document import Column, Row, Section, Table
-
     if not found.ridges:
-        return ()
-    columns = (Column("ridge", "plain"), Column("coverage", "significant"))
-    rows = tuple(Row((effect.ridge, effect.coverage)) for effect in found.ridges)
-    return (Section("Effect of the ridge", (Table(columns, rows),)),)
+        return calibrate_output.Found(found)
+    effects = [(effect.ridge, effect.coverage) for effect in found.ridges]
+    ridges = calibrate_output.section(
+        "Effect of the ridge", {"ridge": "plain", "coverage": "significant"}, effects
+    )
+    return calibrate_output.Found(found, (ridges,))

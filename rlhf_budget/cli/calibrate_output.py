@@ -8,33 +8,22 @@ from __future__ import annotations
 import inspect
 import sys
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlhf_budget.cli import options
+from rlhf_budget.cli import options  # noqa: TC001 (Typer evaluates annotations)
 from rlhf_budget.cli.output import Answer, deliver, notice, send
 from rlhf_budget.errors import CalibrationError
+from rlhf_budget.report.formats import TABLE, format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from rlhf_budget.calibrate.estimates import Calibration, Estimate
     from rlhf_budget.calibrate.into.edit import ScenarioEdit
-    from rlhf_budget.report.document import Document, Section
-
-
-class CalibrateFormat(StrEnum):
-    """How constants are printed."""
-
-    YAML = "yaml"
-    TABLE = "table"
-    JSON = "json"
-    MARKDOWN = "markdown"
-    CSV = "csv"
+    from rlhf_budget.report.document import Cell, Document, Format, Section
 
 
 Paths = Annotated[
@@ -68,7 +57,7 @@ def _shared(
         ),
     ] = None,
     format_: Annotated[
-        CalibrateFormat | None,
+        options.CalibrateFormat | None,
         typer.Option("--format", "-f", help="How to print; default yaml, or by --output's suffix."),
     ] = None,
     output: options.Output = None,
@@ -117,16 +106,13 @@ def calibration_command(
         found = function(**values, **{name: settings[name] for name in wanted})
         quiet, into = settings["quiet"], settings.get("into")
         unreliable = settings.get("include_unreliable", False)
-        draw(found.calibration, settings.get("plot"), quiet=quiet)
+        if (plot := settings.get("plot")) is not None:
+            from rlhf_budget.report.fit_charts import fit_chart, write_chart
+
+            write_chart(fit_chart(found.calibration), plot)
+            notice(f"Wrote {plot}.", quiet=quiet)
         edit = None if into is None else _prepared(found.calibration, into, unreliable=unreliable)
-        _print(
-            found.calibration,
-            settings["format_"],
-            settings["output"],
-            unreliable=unreliable,
-            quiet=quiet,
-            own=found.sections,
-        )
+        _print(found, settings["format_"], settings["output"], unreliable=unreliable, quiet=quiet)
         if edit is not None:
             _write_into(edit, yes=settings["yes"], quiet=quiet)
 
@@ -179,16 +165,14 @@ def _agreed(edit: ScenarioEdit) -> bool:
 
 
 def _print(
-    calibration: Calibration,
-    format_: CalibrateFormat | None,
-    output: str | None,
-    *,
-    unreliable: bool,
-    quiet: bool,
-    own: tuple[Section, ...],
+    found: Found, format_: str | None, output: str | None, *, unreliable: bool, quiet: bool
 ) -> None:
-    chosen = format_ or _by_suffix(output)
-    if chosen is CalibrateFormat.YAML:
+    calibration = found.calibration
+    try:
+        chosen = format_ or format_of(output)
+    except ValueError:  # a suffix that no format has: YAML, as .yaml
+        chosen = TABLE
+    if chosen == "yaml" or (format_ is None and chosen == TABLE):
         from rlhf_budget.calibrate.into.fragment import fragment_yaml
 
         text = fragment_yaml(calibration, include_unreliable=unreliable)
@@ -196,21 +180,11 @@ def _print(
         return
     answer = Answer(
         command=calibration.command,
-        document=lambda: calibration_document(calibration, own),
+        document=lambda: calibration_document(calibration, found.sections),
         data=lambda: calibration.to_dict(include_unreliable=unreliable),
         rows=lambda: [_csv_row(estimate) for estimate in calibration.estimates],
     )
-    send(answer, options.Format(chosen.value), output, quiet=quiet)
-
-
-def _by_suffix(output: str | None) -> CalibrateFormat:
-    suffixes = {
-        ".json": CalibrateFormat.JSON,
-        ".md": CalibrateFormat.MARKDOWN,
-        ".markdown": CalibrateFormat.MARKDOWN,
-        ".csv": CalibrateFormat.CSV,
-    }
-    return suffixes.get(Path(output or "").suffix.lower(), CalibrateFormat.YAML)
+    send(answer, chosen, output, quiet=quiet)
 
 
 def _csv_row(estimate: Estimate) -> dict[str, Any]:
@@ -219,52 +193,51 @@ def _csv_row(estimate: Estimate) -> dict[str, Any]:
     return {**row, "low": low, "high": high}
 
 
+def section(
+    title: str,
+    columns: Mapping[str, Format],
+    rows: Iterable[Iterable[Cell]],
+    *,
+    first: bool = False,
+    each: Format | None = None,
+) -> Section:
+    """Return a section of one table of raw values.
+
+    ``first`` marks the row to look at first; ``each`` is how the numbers of every row are written,
+    apart from those of other rows.
+    """
+    from rlhf_budget.report.document import Column, Row, Section, Table
+
+    heads = tuple(Column(heading, format_) for heading, format_ in columns.items())
+    body = tuple(Row(tuple(row), each, emphasis=first and i == 0) for i, row in enumerate(rows))
+    return Section(title, (Table(heads, body),))
+
+
 def calibration_document(calibration: Calibration, sections: tuple[Section, ...] = ()) -> Document:
     """Arrange any calibration for reading: what was read, estimates, its own parts, warnings."""
-    from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table
+    from rlhf_budget.report.document import Paragraph, arranged, warned
 
-    columns = (
-        Column("constant"),
-        Column("value", "significant"),
-        Column(f"{100 * calibration.level:g} % interval", "significant"),
-        Column("unit"),
-        Column("status"),
-        Column("remark"),
-    )
-    rows = tuple(
-        Row((e.constant, e.value, e.interval, e.unit, e.status, e.note), format="significant")
-        for e in calibration.estimates
-    )
-    warnings = tuple(
-        Paragraph(warning.message, "warning", warning.code) for warning in calibration.warnings
-    )
-    parts = (
-        Section("Constants", (Table(columns, rows),)),
-        *sections,
-        Section("Warnings", warnings),
-    )
-    return Document(
-        f"rlhf-budget {calibration.command}",
-        Paragraph(_what_was_read(calibration)),
-        tuple(section for section in parts if section.parts),
-    )
-
-
-def _what_was_read(calibration: Calibration) -> str:
     source = calibration.source
     skipped = ", ".join(f"{skip.count} {skip.reason}" for skip in source.skipped)
     steps = f", steps {source.steps[0]} to {source.steps[1]}" if source.steps else ""
-    return (
-        f"{source.rows_used} of {source.rows_read} rows used"
-        f"{f' (not used: {skipped})' if skipped else ''}{steps}."
+    unused = f" (not used: {skipped})" if skipped else ""
+    read = f"{source.rows_used} of {source.rows_read} rows used{unused}{steps}."
+    constants = section(
+        "Constants",
+        {
+            "constant": "text",
+            "value": "significant",
+            f"{100 * calibration.level:g} % interval": "significant",
+            "unit": "text",
+            "status": "text",
+            "remark": "text",
+        },
+        [
+            (e.constant, e.value, e.interval, e.unit, e.status, e.note)
+            for e in calibration.estimates
+        ],
+        each="significant",
     )
-
-
-def draw(calibration: Calibration, plot: str | None, *, quiet: bool) -> None:
-    """Draw a fit to a file, where one was asked for."""
-    if plot is None:
-        return
-    from rlhf_budget.report.fit_charts import fit_chart, write_chart
-
-    write_chart(fit_chart(calibration), plot)
-    notice(f"Wrote {plot}.", quiet=quiet)
+    title = f"rlhf-budget {calibration.command}"
+    warnings = warned(calibration.warnings)
+    return arranged(title, Paragraph(read), constants, *sections, warnings)

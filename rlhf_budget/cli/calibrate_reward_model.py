@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from rlhf_budget.cli import (
-    calibrate_output,
-)
-
-if TYPE_CHECKING:
-    from rlhf_budget.calibrate.reward_model.calibration import RewardModelConstants
-    from rlhf_budget.report.document import Section
+from rlhf_budget.cli import calibrate_output
 
 
 class CurvatureChoice(StrEnum):
@@ -84,24 +78,18 @@ def reward_model(
         reward_range=reward_range,
         level=level,
     )
-    return calibrate_output.Found(found, _sections(found))
+    if found.curve is None:
+        return calibrate_output.Found(found)
+    rows = [(point.labels, point.loss, point.fitted) for point in found.curve.points]
+    curve = calibrate_output.section(
+        "Learning curve, nats per pair",
+        {"labels": "integer", "loss": "significant", "fitted": "significant"},
+        rows,
+    )
+    return calibrate_output.Found(found, (curve,))
 
 
 def _above_zero(value: float | None, flag: str) -> float | None:
     if value is not None and not value > 0.0:
         raise typer.BadParameter(f"{flag}: {value:g} is not above 0.")
     return value
-
-
-def _sections(found: RewardModelConstants) -> tuple[Section, ...]:
-    from rlhf_budget.report.document import Column, Row, Section, Table
-
-    if found.curve is None:
-        return ()
-    columns = (
-        Column("labels", "integer"),
-        Column("loss", "significant"),
-        Column("fitted", "significant"),
-    )
-    rows = tuple(Row((point.labels, point.loss, point.fitted)) for point in found.curve.points)
-    return (Section("Learning curve, nats per pair", (Table(columns, rows),)),)

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
     Format = str
     CheckFormat = str
+    CalibrateFormat = str
 
     Parsed = TypeVar("Parsed")
 else:
     # Typer offers the members of an enumeration; a type checker cannot follow one made here.
     Format = StrEnum("Format", {name.upper(): name for name in FORMATS})
     CheckFormat = StrEnum("CheckFormat", {name.upper(): name for name in (*FORMATS, "github")})
+    CalibrateFormat = StrEnum("CalibrateFormat", {n.upper(): n for n in ("yaml", *FORMATS)})
 
 
 def _quiet(context: typer.Context, value: bool) -> bool:

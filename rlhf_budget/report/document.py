@@ -14,6 +14,7 @@ from rlhf_budget.scenario.values import dataclass
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from rlhf_budget.calibrate.estimates import CalibrationWarning
     from rlhf_budget.planning.results import Notice
 
     Thing = TypeVar("Thing")
@@ -110,7 +111,7 @@ def arranged(title: str, verdict: Paragraph, *sections: Section) -> Document:
     return Document(title, verdict, tuple(section for section in sections if section.parts))
 
 
-def warned(notices: Iterable[Notice]) -> Section:
+def warned(notices: Iterable[Notice | CalibrationWarning]) -> Section:
     """Show warnings, each under its code."""
     return Section(
         "Warnings", tuple(Paragraph(each.message, "warning", each.code) for each in notices)

@@ -11,7 +11,7 @@ import pytest
 from scipy import linalg, stats
 
 from rlhf_budget.calibrate import coverage, read_features, read_logprobs
-from rlhf_budget.calibrate.coverage.pareto import generalised_pareto_shape, pareto_shape
+from rlhf_budget.calibrate.coverage.densities import generalised_pareto_shape, pareto_shape
 from rlhf_budget.errors import CalibrationError, FileAccessError, LogError
 
 DATA = Path(__file__).parents[1] / "data" / "reward_model"

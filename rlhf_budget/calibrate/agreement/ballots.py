@@ -8,57 +8,37 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.calibrate.logs.tables import Row, number
+from rlhf_budget.calibrate.logs.fields import number, words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+
+    from rlhf_budget.calibrate.logs.tables import Row
 
 FIRST, TIE, SECOND = 1.0, 0.5, 0.0
 """A vote: the share of it that goes to the first response."""
 
-_CHOICES = (
-    "winner",
-    "choice",
-    "preference",
-    "preferred",
-    "human_preference",
-    "overall_preference",
-    "selected",
-    "vote",
-    "score",
-    "label",
+_CHOICES = words(
+    "winner choice preference preferred human_preference overall_preference selected vote score"
+    " label"
 )
-_ANNOTATORS = (
-    "judge",
-    "annotator",
-    "annotator_id",
-    "annotator_index",
-    "worker",
-    "worker_id",
-    "rater",
-    "labeler",
-    "completed_by",
-    "user",
-    "user_id",
+_ANNOTATORS = words(
+    "judge annotator annotator_id annotator_index worker worker_id rater labeler completed_by user"
+    " user_id"
 )
-_PAIRS = ("pair_id", "comparison_id", "item_id", "id")
-_PROMPTS = ("prompt_id", "question_id", "prompt", "instruction", "question", "context", "info")
+_PAIRS = words("pair_id comparison_id item_id id")
+_PROMPTS = words("prompt_id question_id prompt instruction question context info")
 _RESPONSES = tuple(
     (stem.format(first), stem.format(second))
-    for stem in ("model_{}", "response_{}", "response{}", "output_{}", "answer_{}", "completion_{}")
+    for stem in words("model_{} response_{} response{} output_{} answer_{} completion_{}")
     for first, second in (("a", "b"), ("1", "2"), ("0", "1"))
 )
-_LISTS = (
-    "individual_preference",
-    "individual_preferences",
-    "annotations",
-    "preferences",
-    "votes",
-    "labels",
-    "ratings",
+_LISTS = words(
+    "individual_preference individual_preferences annotations preferences votes labels ratings"
 )
 _COUNTS = (("votes_a", "votes_b"), ("votes_1", "votes_2"), ("n_chosen", "n_rejected"))
 _COUNTED_TIES = ("votes_tie", "ties")
@@ -92,14 +72,14 @@ class BallotBox:
     """The ballots of each row."""
 
 
-def read_ballots(rows: Sequence[Row]) -> BallotBox:
-    """Return the ballots of a preference set, in whichever way it writes them.
+Vote = tuple[str | None, Any]
+"""An annotator, None where the set does not say who, and the vote as it is written."""
+Finder = Callable[[set[str], "Sequence[Row]"], "Callable[[Row], list[Vote]] | None"]
+"""Returns what takes the votes from a row; None where a set is written in another way."""
 
-    Parameters
-    ----------
-    rows
-        The set's rows.
-    """
+
+def read_ballots(rows: Sequence[Row]) -> BallotBox:
+    """Return the ballots of a preference set's rows, in whichever way it writes them."""
     columns = {name for row in rows for name in row}
     for form, finder in _FORMS:
         votes_of = finder(columns, rows)
@@ -109,33 +89,26 @@ def read_ballots(rows: Sequence[Row]) -> BallotBox:
         boxes = []
         for position, row in enumerate(rows):
             pair, prompt, swapped = _pair_of(row, position, alone=form != "a vote a row")
-            boxes.append(
-                tuple(
-                    Ballot(pair, prompt, who, _turned(read(raw, row), swapped=swapped))
-                    for who, raw in votes_of(row)
+            ballots = []
+            for who, raw in votes_of(row):
+                vote = read(raw, row)
+                ballots.append(
+                    Ballot(pair, prompt, who, 1.0 - vote if swapped and vote is not None else vote)
                 )
-            )
+            boxes.append(tuple(ballots))
         return BallotBox(form, tuple(boxes))
     return BallotBox(None, tuple(() for _ in rows))
 
 
-def _listed(columns: set[str], rows: Sequence[Row]) -> Any:
-    name = next((n for n in _LISTS if n in columns and _is_list(rows, n)), None)
+def _listed(_: set[str], rows: Sequence[Row]) -> Callable[[Row], list[Vote]] | None:
+    lists = {name for row in rows for name, value in row.items() if isinstance(value, list)}
+    name = next((name for name in _LISTS if name in lists), None)
     if name is None:
         return None
-
-    def votes(row: Row) -> list[tuple[str | None, Any]]:
-        entries = row.get(name)
-        return [_entry(entry) for entry in entries] if isinstance(entries, list) else []
-
-    return votes
+    return lambda row: [_entry(e) for e in row[name]] if isinstance(row.get(name), list) else []
 
 
-def _is_list(rows: Sequence[Row], name: str) -> bool:
-    return any(isinstance(row.get(name), list) for row in rows)
-
-
-def _entry(entry: Any) -> tuple[str | None, Any]:
+def _entry(entry: Any) -> Vote:
     """Return annotator and raw vote of one entry of a list; Label Studio nests it in ``result``."""
     if not isinstance(entry, dict):
         return None, entry
@@ -147,50 +120,36 @@ def _entry(entry: Any) -> tuple[str | None, Any]:
     return who, next((entry[name] for name in _CHOICES if name in entry), None)
 
 
-def _wide(columns: set[str], rows: Sequence[Row]) -> Any:
-    del rows
+def _wide(columns: set[str], _: Sequence[Row]) -> Callable[[Row], list[Vote]] | None:
     names = sorted(name for name in columns if _ONE_ANNOTATOR.match(name))
     if len(names) < 2:
         return None
     return lambda row: [(name, row[name]) for name in names if row.get(name) not in {None, ""}]
 
 
-def _counted(columns: set[str], rows: Sequence[Row]) -> Any:
-    del rows
+def _counted(columns: set[str], _: Sequence[Row]) -> Callable[[Row], list[Vote]] | None:
     names = next((pair for pair in _COUNTS if columns.issuperset(pair)), None)
     if names is None:
         return None
-    ties = next((name for name in _COUNTED_TIES if name in columns), None)
-
-    def votes(row: Row) -> list[tuple[str | None, Any]]:
-        words = ((names[0], "a"), (names[1], "b"), (ties, "tie"))
-        return [
-            (None, word)
-            for name, word in words
-            if name is not None
-            for _ in range(int(number(row.get(name)) or 0))
-        ]
-
-    return votes
+    ties = [(name, "tie") for name in _COUNTED_TIES if name in columns][:1]
+    counted = ((names[0], "a"), (names[1], "b"), *ties)
+    return lambda row: [
+        (None, word) for name, word in counted for _ in range(int(number(row.get(name)) or 0))
+    ]
 
 
-def _one_a_row(columns: set[str], rows: Sequence[Row]) -> Any:
-    del rows
+def _one_a_row(columns: set[str], _: Sequence[Row]) -> Callable[[Row], list[Vote]] | None:
     choice = next((name for name in _CHOICES if name in columns), None)
     responses = any(columns.issuperset(pair) for pair in _RESPONSES) or "summaries" in columns
-    keyed = responses or columns.intersection(_PAIRS[:-1])
-    if choice is None or not keyed:
+    if choice is None or not (responses or columns.intersection(_PAIRS[:-1])):
         return None
     who = next((name for name in _ANNOTATORS if name in columns), None)
-
-    def votes(row: Row) -> list[tuple[str | None, Any]]:
-        name = None if who is None or row.get(who) is None else str(row[who])
-        return [(name, row.get(choice))]
-
-    return votes
+    if who is None:
+        return lambda row: [(None, row.get(choice))]
+    return lambda row: [(None if row.get(who) is None else str(row[who]), row.get(choice))]
 
 
-_FORMS: tuple[tuple[str, Callable[[set[str], Sequence[Row]], Any]], ...] = (
+_FORMS: tuple[tuple[str, Finder], ...] = (
     ("a list of votes a pair", _listed),
     ("a column an annotator", _wide),
     ("counts of votes", _counted),
@@ -220,10 +179,6 @@ def _pair_of(row: Row, position: int, *, alone: bool) -> tuple[str, str, bool]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-
-
-def _turned(vote: float | None, *, swapped: bool) -> float | None:
-    return 1.0 - vote if swapped and vote is not None else vote
 
 
 def _reader(raws: Iterator[Any]) -> Callable[[Any, Row], float | None]:

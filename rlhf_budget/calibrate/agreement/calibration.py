@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from rlhf_budget.calibrate.agreement.ballots import TIE, Ballot, BallotBox, read_ballots
-from rlhf_budget.calibrate.estimates import Calibration, CalibrationWarning, Estimate, Skip, Source
+from rlhf_budget.calibrate.estimates import Calibration, CalibrationWarning, Estimate, Source
+from rlhf_budget.calibrate.logs.fields import number
 from rlhf_budget.calibrate.logs.files import find_tables
-from rlhf_budget.calibrate.logs.tables import TABLE_SUFFIXES, number, read_table
+from rlhf_budget.calibrate.logs.tables import TABLE_SUFFIXES, read_table
+from rlhf_budget.calibrate.moments import wilson_interval
 from rlhf_budget.errors import CalibrationError, LogError
 from rlhf_budget.scenario.records import Record
 
@@ -96,45 +98,30 @@ def agreement_from_files(
 def agreement(
     rows: Sequence[Row], *, files: tuple[str, ...] = (), level: float = 0.95, strict: bool = False
 ) -> AgreementConstants:
-    """Estimate how often two independent annotators agree.
+    """Estimate how often two independent annotators agree, from rows of a preference set.
 
-    Parameters
-    ----------
-    rows
-        Rows of a preference set.
-    files
-        Where they come from.
-    level
-        Level of the intervals.
-    strict
-        Make rows whose vote cannot be read an error.
-
-    Raises
-    ------
-    CalibrationError
-        If the level is not between 0 and 1.
-    LogError
-        If ``strict`` finds a vote that cannot be read.
+    As :func:`agreement_from_files`, which says what ``level`` and ``strict`` are; ``files`` is
+    where the rows come from.
     """
     if not 0 < level < 1:
         raise CalibrationError(f"--level: found {level:g}; allowed: between 0 and 1")
     box = read_ballots(rows)
     pairs = _votes_by_pair(ballot for ballots in box.rows for ballot in ballots)
     repeated = {pair: votes for pair, votes in pairs.items() if len(votes) > 1}
-    reasons = Counter(
-        reason for ballots in box.rows if (reason := _why_unused(ballots, repeated)) is not None
-    )
+    reasons = Counter[str]()
+    for ballots in box.rows:
+        if not ballots:
+            reasons["no-vote"] += 1
+        elif all(ballot.vote is None for ballot in ballots):
+            reasons["unreadable-vote"] += 1
+        elif ballots[0].pair not in repeated:
+            reasons["one-vote"] += 1
     if strict and reasons["unreadable-vote"]:
         raise LogError(f"--strict: {reasons['unreadable-vote']} rows with unreadable-vote")
     prompts = {b.prompt for ballots in box.rows for b in ballots if b.pair in repeated}
-    source = Source(
-        files=files,
-        fields=(("votes", box.form),),
-        rows_read=len(rows),
-        rows_used=len(rows) - reasons.total(),
-        skipped=tuple(Skip(reason, count) for reason, count in sorted(reasons.items())),
-        prompts=len(prompts),
-    )
+    fields = (("votes", box.form),)
+    used = len(rows) - reasons.total()
+    source = Source.counted(files, used, reasons.elements(), fields=fields, prompts=len(prompts))
     if not repeated:
         note = _what_it_holds(rows, box, len(pairs))
         unknown = tuple(Estimate.unavailable(name, unit, _METHOD, note) for name, unit in _NAMES)
@@ -147,11 +134,12 @@ def agreement(
         ties=sum(vote == TIE for votes in repeated.values() for vote in votes),
     )
     shares = [_agreeing_share(votes) for votes in repeated.values()]
+    few = f"{len(shares)} pairs with repeated votes: have {FEWEST_PAIRS} or more judged twice"
     return AgreementConstants(
         level=level,
         source=source,
         estimates=_estimates(shares, level),
-        warnings=_warnings(len(repeated)),
+        warnings=(CalibrationWarning("few-pairs", few),) if len(shares) < FEWEST_PAIRS else (),
         votes=counts,
     )
 
@@ -187,14 +175,6 @@ def _votes_by_pair(ballots: Iterable[Ballot]) -> dict[str, list[float]]:
     return {pair: list(votes.values()) for pair, votes in pairs.items()}
 
 
-def _why_unused(ballots: tuple[Ballot, ...], repeated: dict[str, list[float]]) -> str | None:
-    if not ballots:
-        return "no-vote"
-    if all(ballot.vote is None for ballot in ballots):
-        return "unreadable-vote"
-    return None if ballots[0].pair in repeated else "one-vote"
-
-
 def _agreeing_share(votes: list[float]) -> float:
     """Return the share of pairs of votes that agree, those with a tie counted half."""
     ties = votes.count(TIE)
@@ -206,64 +186,27 @@ def _agreeing_share(votes: list[float]) -> float:
 
 
 def _estimates(shares: list[float], level: float) -> tuple[Estimate, ...]:
-    mean = statistics.fmean(shares)
-    spread = statistics.variance(shares, mean) if len(shares) > 1 else 0.0
-    low, high = _wilson(mean, spread, len(shares), level)
-    bayes = 2 * math.log(2)
+    count, mean = len(shares), statistics.fmean(shares)
+    spread = statistics.variance(shares, mean) if count > 1 else 0.0
+    # Shares in [0, 1] with mean A vary at most as A(1 − A), so each counts for one vote or more.
+    size = max(count, mean * (1 - mean) / spread * count) if spread > 0 else count
+    low, high = wilson_interval(mean, size, level)
     doubt = None
-    if len(shares) < FEWEST_PAIRS:
-        doubt = f"{len(shares)} pairs with repeated votes are too few ({FEWEST_PAIRS} or more)"
+    if count < FEWEST_PAIRS:
+        doubt = f"{count} pairs with repeated votes are too few ({FEWEST_PAIRS} or more)"
     elif mean < 0.5:
         doubt = "independent annotators agree on half of all pairs or more: are votes mixed up?"
-    error = math.sqrt(spread / len(shares)) if len(shares) > 1 else None
-
-    def estimate(
-        name: str, unit: str, value: float, ends: tuple[float, float], scale: float, note: str
-    ) -> Estimate:
-        return Estimate(
-            name,
-            unit,
-            "estimated" if doubt is None else "unreliable",
-            value,
-            None if error is None else error * scale,
-            ends,
-            _METHOD,
-            len(shares),
-            note if doubt is None else f"{doubt}; {note}",
-            pasted=False,
-        )
-
+    error = math.sqrt(spread / count) if count > 1 else None
+    bayes = 2 * math.log(2)
+    loss = (bayes * (1 - mean), None if error is None else error * bayes)
+    loss_interval = (bayes * (1 - high), bayes * (1 - low))
+    for_what = "for reward-model --agreement; ties half"
+    of_what = "no reward model's loss is below it: 2 ln 2 (1 - agreement)"
+    share, floor = ((name, unit, _METHOD, count) for name, unit in _NAMES)
     return (
-        estimate(*_NAMES[0], mean, (low, high), 1.0, "for reward-model --agreement; ties half"),
-        estimate(
-            *_NAMES[1],
-            bayes * (1 - mean),
-            (bayes * (1 - high), bayes * (1 - low)),
-            bayes,
-            "no reward model's loss is below it: 2 ln 2 (1 - agreement)",
-        ),
+        Estimate.of(*share, mean, error, (low, high), doubt=doubt, note=for_what, pasted=False),
+        Estimate.of(*floor, *loss, loss_interval, doubt=doubt, note=of_what, pasted=False),
     )
-
-
-def _wilson(mean: float, spread: float, count: int, level: float) -> tuple[float, float]:
-    """Wilson's score interval for a mean of shares, at the sample size that their spread allows.
-
-    Shares in [0, 1] with mean A vary at most as A(1 − A), so each counts for one vote or more.
-    """
-    from scipy.special import ndtri
-
-    size = max(count, mean * (1 - mean) / spread * count) if spread > 0 else count
-    z = float(ndtri((1 + level) / 2))
-    centre = (mean + z**2 / (2 * size)) / (1 + z**2 / size)
-    reach = z / (1 + z**2 / size) * math.sqrt(mean * (1 - mean) / size + z**2 / (4 * size**2))
-    return max(0.0, centre - reach), min(1.0, centre + reach)
-
-
-def _warnings(pairs: int) -> tuple[CalibrationWarning, ...]:
-    if pairs >= FEWEST_PAIRS:
-        return ()
-    message = f"{pairs} pairs with repeated votes: have {FEWEST_PAIRS} or more judged twice"
-    return (CalibrationWarning("few-pairs", message),)
 
 
 def _what_it_holds(rows: Sequence[Row], box: BallotBox, pairs: int) -> str:

@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from rlhf_budget.calibrate.estimates import Calibration, Estimate, Source
-from rlhf_budget.errors import CalibrationError
+from rlhf_budget.calibrate.estimates import Calibration, Estimate, Source, require_level
+from rlhf_budget.calibrate.logs.fields import number
+from rlhf_budget.calibrate.logs.tables import Row, Tables, read_tables
+from rlhf_budget.errors import CalibrationError, LogError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    Array = NDArray[np.float64]
+    from rlhf_budget.calibrate.estimates import Status
 
-PROMPT = "costs.prompt"
-"""Key path of the price of one prompt."""
-ROLLOUT = "costs.rollout"
-"""Key path of the price of one rollout."""
+    Array = NDArray[np.float64]
 
 _METHOD = "non-negative-least-squares"
 _PRICES = 2
-_UNITS = {PROMPT: "currency per prompt", ROLLOUT: "currency per rollout"}
+_UNITS = {"costs.prompt": "currency per prompt", "costs.rollout": "currency per rollout"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,92 @@ class CostConstants(Calibration):
     """Names of runs that were fitted apart, in the order of their estimates."""
 
 
+def read_runs(
+    paths: Sequence[str | Path],
+    *,
+    hourly_rate: float | None = None,
+    name: str | None = None,
+    strict: bool = False,
+) -> tuple[tuple[PastRun, ...], Source]:
+    """Read past runs.
+
+    Parameters
+    ----------
+    paths
+        Tables with the columns ``prompts``, ``rollouts_per_prompt`` and ``cost`` or ``hours``, and
+        optionally ``gpus`` (1), ``tokens`` and ``run``.
+    hourly_rate
+        Price of one GPU hour: money is ``hours · gpus · hourly_rate`` where there is no ``cost``.
+    name
+        Use the rows of this ``run`` only.
+    strict
+        Make unusable rows an error.
+
+    Raises
+    ------
+    CalibrationError
+        If a column is missing, the hours have no rate, no row is usable, or no run has the name.
+    LogError
+        If a file is not of its kind, or ``strict`` finds an unusable row.
+    FileAccessError
+        If a file cannot be read.
+    """
+    tables = read_tables(paths)
+    _require_columns(tables, hourly_rate)
+    runs: list[PastRun] = []
+    skips = ["malformed-row"] * tables.broken
+    for row in tables.rows:
+        run = _run(row, hourly_rate)
+        if name is not None and str(row.get("run") or "") != name:
+            skips.append("another-run")
+        elif run is None:
+            skips.append("unusable-run")
+        else:
+            runs.append(run)
+    for fault, told in (
+        ("unusable-run", "lack a number above 0"),
+        ("malformed-row", "with malformed-row"),
+    ):
+        if strict and fault in skips:
+            raise LogError(f"{tables.place}: {skips.count(fault)} rows {told}")
+    if not runs and name is not None:
+        names = ", ".join(sorted({str(row.get("run") or "") for row in tables.rows}))
+        raise CalibrationError(f"{tables.place}: no usable row of run {name!r}; there are {names}")
+    if not runs:
+        raise CalibrationError(
+            f"{tables.place}: no usable row; each needs prompts, rollouts per prompt and a cost"
+        )
+    return tuple(runs), Source.counted(tables.files, len(runs), skips)
+
+
+def _require_columns(tables: Tables, hourly_rate: float | None) -> None:
+    present = tables.columns
+    missing = [column for column in ("prompts", "rollouts_per_prompt") if column not in present]
+    if not {"cost", "hours"} & {*present}:
+        missing.append("cost or hours")
+    if missing:
+        lack, found = " and no ".join(missing), ", ".join(present)
+        raise CalibrationError(f"{tables.place}: no column {lack} among {found}")
+    if "cost" not in present and hourly_rate is None:
+        raise CalibrationError(
+            f"{tables.place}: hours are no money; give --hourly-rate, the price of a GPU hour"
+        )
+
+
+def _run(row: Row, hourly_rate: float | None) -> PastRun | None:
+    prompts, group = number(row.get("prompts")), number(row.get("rollouts_per_prompt"))
+    money, tokens = number(row.get("cost")), number(row.get("tokens"))
+    if money is None and hourly_rate is not None:
+        hours = number(row.get("hours"))
+        gpus = 1.0 if row.get("gpus") in (None, "") else number(row["gpus"])
+        money = None if hours is None or gpus is None else hours * gpus * hourly_rate
+    if prompts is None or group is None or money is None:
+        return None
+    if prompts <= 0.0 or group <= 0.0 or money < 0.0 or (tokens is not None and tokens <= 0.0):
+        return None
+    return PastRun(prompts, group, money, str(row.get("run") or ""), tokens)
+
+
 def costs(
     runs: Iterable[PastRun],
     *,
@@ -108,8 +194,7 @@ def costs(
     The intervals hold every price for which the best other price leaves residuals within
     ``1 + F/(runs - 2)`` of the least (Fisher's law), for errors of equal spread.
     """
-    if not 0.0 < level < 1.0:
-        raise CalibrationError(f"the level must be between 0 and 1, found {level:g}")
+    require_level(level)
     chosen = [run for run in runs if name is None or run.name == name]
     if not chosen:
         raise CalibrationError(f"no run is called {name}" if name else "no runs")
@@ -136,35 +221,25 @@ class _Fit:
     intervals: tuple[tuple[float, float] | None, ...]
     per_rollout: float  # tokens of a mean rollout, or 1
 
-    def estimates(self, *, pasted: bool) -> tuple[Estimate, ...]:
-        return tuple(
-            self._estimate(column, constant, unit, pasted=pasted)
-            for column, (constant, unit) in enumerate(_UNITS.items())
-        )
-
-    def _estimate(self, column: int, constant: str, unit: str, *, pasted: bool) -> Estimate:
-        factor = 1.0 if column == 0 else self.per_rollout
+    def estimates(self, *, pasted: bool) -> Iterator[Estimate]:
         name = f"{self.runs[0].name}: " if self.runs[0].name else ""
-        if np.linalg.matrix_rank(self.design) < _PRICES:
-            why = (
-                f"{name}all runs have the same rollouts per prompt (and tokens), so the two prices "
-                "cannot be told apart; add a run with another number"
+        # A free price lets a plan buy without limit; the other price carries its share.
+        status: Status = "estimated" if self.prices.min() > 0.0 else "unreliable"
+        for column, (constant, unit) in enumerate(_UNITS.items()):
+            if np.linalg.matrix_rank(self.design) < _PRICES:
+                why = (
+                    f"{name}all runs have the same rollouts per prompt (and tokens), so the two"
+                    " prices cannot be told apart; add a run with another number"
+                )
+                yield Estimate.unavailable(constant, unit, _METHOD, why)
+                continue
+            factor = 1.0 if column == 0 else self.per_rollout
+            price, ends = float(self.prices[column]) * factor, self.intervals[column]
+            interval = None if ends is None else (ends[0] * factor, ends[1] * factor)
+            note = name + self._note(column) + ("" if pasted else "; choose with --run to write it")
+            yield Estimate(
+                constant, unit, status, price, None, interval, _METHOD, len(self.runs), note, pasted
             )
-            return Estimate.unavailable(constant, unit, _METHOD, why)
-        interval = self.intervals[column]
-        return Estimate(
-            constant,
-            unit,
-            # A free price lets a plan buy without limit; the other price carries its share.
-            "estimated" if self.prices.min() > 0.0 else "unreliable",
-            float(self.prices[column]) * factor,
-            None,
-            None if interval is None else (interval[0] * factor, interval[1] * factor),
-            _METHOD,
-            len(self.runs),
-            name + self._note(column) + ("" if pasted else "; choose with --run to write it"),
-            pasted=pasted,
-        )
 
     def _note(self, column: int) -> str:
         largest = float(np.abs(self.money - self.design @ self.prices).max())
@@ -190,11 +265,9 @@ def _fit(runs: list[PastRun], level: float) -> _Fit:
     from scipy import optimize
 
     _require_runs(runs)
-    with_tokens = all(run.tokens is not None for run in runs)
     rollouts = np.array([run.prompts * run.rollouts_per_prompt for run in runs])
-    lengths = np.array([run.tokens if run.tokens is not None else 1.0 for run in runs])
-    if not with_tokens:
-        lengths = np.ones(len(runs))
+    # A rollout is priced by its tokens where the runs say how many: all do, or none.
+    lengths = np.array([1.0 if run.tokens is None else run.tokens for run in runs])
     design = np.column_stack([[run.prompts for run in runs], rollouts * lengths])
     money = np.array([run.money for run in runs])
     sizes = design.max(axis=0)

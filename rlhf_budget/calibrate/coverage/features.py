@@ -9,22 +9,18 @@ methods", the relative condition number).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlhf_budget.calibrate.coverage.results import (
-    CONSTANT,
-    CoverageConstants,
-    RidgeEffect,
-    kind_choice,
-    require_level,
-)
-from rlhf_budget.calibrate.estimates import Estimate, Source
-from rlhf_budget.errors import CalibrationError
+from rlhf_budget.calibrate.coverage.calibration import CONSTANT, CoverageConstants, RidgeEffect
+from rlhf_budget.calibrate.estimates import Choice, Estimate, Source, require_level
+from rlhf_budget.calibrate.logs.tables import read_columns
+from rlhf_budget.errors import CalibrationError, FileAccessError, LogError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
@@ -35,6 +31,48 @@ _LARGEST_RIDGE_EFFECT = 0.1
 _LARGEST_CHANCE_COVERAGE = 2.0
 _REPLICATES = 200
 _LEADING = 32
+
+
+def read_features(path: Path) -> Array:
+    """Read a table of features, one row a response.
+
+    Parameters
+    ----------
+    path
+        ``.npy`` of shape (n, d), or ``.parquet`` with one number a column, or with one column that
+        holds a list of d numbers.
+
+    Raises
+    ------
+    LogError
+        If the file holds no such table.
+    FileAccessError
+        If it cannot be read.
+    """
+    values: Any
+    if path.suffix == ".npy":
+        try:
+            values = np.load(path, allow_pickle=False)
+        except OSError as error:
+            raise FileAccessError(f"{path}: {error.strerror or error}") from None
+        except (ValueError, EOFError) as error:
+            raise LogError(f"{path}: not readable as .npy: {error}") from None
+    elif path.suffix == ".parquet":
+        columns = list(read_columns(path).values())
+        one_list = len(columns) == 1 and bool(columns[0]) and isinstance(columns[0][0], list)
+        values = columns[0] if one_list else list(zip(*columns, strict=True))
+    else:
+        raise LogError(f"{path}: features are read from .npy and .parquet")
+    try:
+        table = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise LogError(f"{path}: features must be numbers, as many in every row") from None
+    if table.ndim != 2 or 0 in table.shape or not np.isfinite(table).all():
+        raise LogError(
+            f"{path}: expected a table of finite numbers with a row for each response, found the "
+            f"shape {table.shape}"
+        )
+    return table
 
 
 def feature_coverage(
@@ -89,8 +127,8 @@ def feature_coverage(
             f"the training data have {trained.shape[1]} features, the current ones {now.shape[1]}"
         )
     require_level(level)
-    problem = _Moments.of(trained, now)
-    used = problem.default_ridge() if ridge is None else ridge
+    problem = _Moments(trained, now)
+    used = problem.default_ridge if ridge is None else ridge
     if used < 0.0 or not math.isfinite(used):
         raise CalibrationError(f"the ridge must be at least 0, found {used:g}")
     value = problem.coverage(used)
@@ -103,37 +141,37 @@ def feature_coverage(
         RidgeEffect(size, problem.coverage(size)) for size in sorted({0.0, 1e-8, 1e-6, 1e-4, used})
     )
     chance = _chance_coverage(trained.shape, now.shape)
-    doubts = _feature_doubts(problem, used, value, effects, chance)
-    estimate = Estimate(
+    doubt = _doubt(problem, used, value, effects, chance)
+    shown = ", ".join(
+        f"{effect.ridge:g}: {'none' if effect.coverage is None else format(effect.coverage, '.4g')}"
+        for effect in effects
+    )
+    by_chance = "any value" if math.isinf(chance) else f"{chance:.3g}"
+    estimate = Estimate.of(
         CONSTANT,
         "1",
-        "unreliable" if doubts else "estimated",
-        value,
-        None,
-        None if doubts else _bootstrap_interval(problem, used, value, level, seed),
         "generalised-eigenvalue",
-        min(trained.shape[0], now.shape[0]),
-        "; ".join([*doubts, _ridge_note(used, effects), _chance_note(chance)]),
+        min(len(trained), len(now)),
+        value,
+        interval=None if doubt else _bootstrap_interval(problem, used, value, level, seed),
+        doubt=doubt,
+        note=f"coverage by ridge (in mean eigenvalues; used {used:g}): {shown};"
+        f" equal laws would show {by_chance} at these sample sizes",
     )
+    rows = len(trained) + len(now)
     return CoverageConstants(
         level=level,
-        source=source or Source(rows_read=_rows(trained, now), rows_used=_rows(trained, now)),
+        source=source or Source(rows_read=rows, rows_used=rows),
         estimates=(estimate,),
-        choices=kind_choice("features"),
+        choices=(Choice("reward_model.coverage_kind", "features", (CONSTANT,)),),
         ridges=effects,
     )
 
 
 def feature_coverage_value(training: ArrayLike, current: ArrayLike) -> float:
-    """Return the value of :func:`feature_coverage` alone, without its interval.
-
-    Parameters
-    ----------
-    training, current
-        As there.
-    """
-    problem = _Moments.of(_features(training, "training"), _features(current, "current"))
-    value = problem.coverage(problem.default_ridge())
+    """Return the value of :func:`feature_coverage` alone, without its interval."""
+    problem = _Moments(_features(training, "training"), _features(current, "current"))
+    value = problem.coverage(problem.default_ridge)
     return 1.0 if value is None else value
 
 
@@ -149,73 +187,44 @@ def _features(values: ArrayLike, name: str) -> Array:
     return array
 
 
-def _rows(*arrays: Array) -> int:
-    return sum(array.shape[0] for array in arrays)
-
-
-@dataclass(frozen=True, slots=True)
 class _Moments:
     """The two samples and their second moments."""
 
-    training: Array
-    current: Array
-    training_moment: Array
-    current_moment: Array
-
-    @classmethod
-    def of(cls, training: Array, current: Array) -> _Moments:
-        return cls(training, current, _second_moment(training), _second_moment(current))
-
-    @property
-    def unit(self) -> float:
-        """Mean eigenvalue of the training moment; 1 where all features are 0."""
-        return float(np.trace(self.training_moment)) / self.training_moment.shape[0] or 1.0
-
-    def default_ridge(self) -> float:
-        return 0.0 if self._invertible() else _DEFAULT_RIDGE
-
-    def _invertible(self) -> bool:
+    def __init__(self, training: Array, current: Array) -> None:
         from scipy import linalg
 
+        self.training, self.current = training, current
+        self.training_moment: Array = training.T @ training / len(training)
+        self.current_moment: Array = current.T @ current / len(current)
+        self.size = len(self.training_moment)
+        # Mean eigenvalue of the training moment, in which ridges are; 1 where all features are 0.
+        self.unit = float(np.trace(self.training_moment)) / self.size or 1.0
         eigenvalues = linalg.eigvalsh(self.training_moment)
-        return bool(eigenvalues[0] > eigenvalues[-1] / _WORST_CONDITION)
+        self.invertible = bool(eigenvalues[0] > eigenvalues[-1] / _WORST_CONDITION)
+        self.default_ridge = 0.0 if self.invertible else _DEFAULT_RIDGE
 
     def coverage(self, ridge: float) -> float | None:
         """Return the coverage under a ridge; None where the training moment is singular."""
-        if ridge == 0.0 and not self._invertible():
-            return None
         from scipy import linalg
 
-        size = self.training_moment.shape[0]
-        largest = linalg.eigh(
-            self.current_moment,
-            self._ridged(ridge),
-            eigvals_only=True,
-            subset_by_index=[size - 1, size - 1],
-        )[0]
+        if ridge == 0.0 and not self.invertible:
+            return None
+        moments, last = (self.current_moment, self._ridged(ridge)), self.size - 1
+        largest = linalg.eigh(*moments, eigvals_only=True, subset_by_index=[last, last])[0]
         return max(1.0, math.sqrt(max(float(largest), 0.0)))
 
     def leading(self, ridge: float) -> Array:
         """Return the leading generalised eigenvectors, one a column."""
         from scipy import linalg
 
-        size = self.training_moment.shape[0]
-        first = max(0, size - _LEADING)
-        vectors: Array = linalg.eigh(
-            self.current_moment, self._ridged(ridge), subset_by_index=[first, size - 1]
-        )[1]
+        subset = [max(0, self.size - _LEADING), self.size - 1]
+        moments = (self.current_moment, self._ridged(ridge))
+        vectors: Array = linalg.eigh(*moments, subset_by_index=subset)[1]
         return vectors
 
     def _ridged(self, ridge: float) -> Array:
-        ridged: Array = self.training_moment + ridge * self.unit * np.eye(
-            self.training_moment.shape[0]
-        )
+        ridged: Array = self.training_moment + ridge * self.unit * np.eye(self.size)
         return ridged
-
-
-def _second_moment(features: Array) -> Array:
-    moment: Array = features.T @ features / features.shape[0]
-    return moment
 
 
 def _bootstrap_interval(
@@ -256,9 +265,10 @@ def _chance_coverage(training_shape: tuple[int, ...], current_shape: tuple[int, 
     return (1.0 + root) / (1.0 - trained)
 
 
-def _feature_doubts(
+def _doubt(
     problem: _Moments, ridge: float, value: float, effects: tuple[RidgeEffect, ...], chance: float
-) -> list[str]:
+) -> str:
+    """Return why the value may say nothing; empty where nothing speaks against it."""
     rows, size = problem.training.shape
     doubts = []
     if rows < size:
@@ -269,18 +279,4 @@ def _feature_doubts(
     moved = any(c is not None and abs(math.log(c / value)) > _LARGEST_RIDGE_EFFECT for c in small)
     if moved and rows >= size:
         doubts.append("the value depends on the ridge: some features hardly vary in training")
-    return doubts
-
-
-def _ridge_note(used: float, effects: tuple[RidgeEffect, ...]) -> str:
-    shown = ", ".join(
-        f"{effect.ridge:g}: {'none' if effect.coverage is None else format(effect.coverage, '.4g')}"
-        for effect in effects
-    )
-    return f"coverage by ridge (in mean eigenvalues; used {used:g}): {shown}"
-
-
-def _chance_note(chance: float) -> str:
-    if math.isinf(chance):
-        return "equal laws would show any value at these sample sizes"
-    return f"equal laws would show {chance:.3g} at these sample sizes"
+    return "; ".join(doubts)

@@ -8,10 +8,12 @@ is read back before anybody sees it.
 from __future__ import annotations
 
 import difflib
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlhf_budget.calibrate.into.fragment import has_path
 from rlhf_budget.errors import CalibrationError, FileAccessError, Problem, ScenarioError
 
 if TYPE_CHECKING:
@@ -99,9 +101,16 @@ def edit_scenario(path: str | Path, fragment: Fragment, sources: Mapping[str, st
     patch, left_out = _fitting(fragment, written)
     wanted = _merged(written, patch, sources)
     after = edit_yaml(before, wanted)
-    if not _reads_as(after, wanted):
+    try:
+        as_wanted = read_yaml(after, None).values == wanted
+    except ScenarioError:
+        as_wanted = False
+    if not as_wanted:
         raise CalibrationError(f"{path} cannot be edited in place; paste the constants by hand")
-    _require_no_new_problem(path, written, wanted)
+    known = {problem.key for problem in _problems(path, written)}
+    new = tuple(problem for problem in _problems(path, wanted) if problem.key not in known)
+    if new:
+        raise ScenarioError(new)
     gone = tuple(sorted(set(_paths(written)) - set(_paths(wanted))))
     displaced = tuple(key for key in gone if not key.startswith("sources."))
     return ScenarioEdit(path, before, after, displaced, left_out)
@@ -149,20 +158,11 @@ def _text_of(path: Path) -> str:
         raise FileAccessError(f"{path}: {error.strerror or error}") from None
 
 
-def _reads_as(text: str, wanted: dict[str, Any]) -> bool:
-    from rlhf_budget.scenario.yaml_source import read_yaml
-
-    try:
-        return bool(read_yaml(text, None).values == wanted)
-    except ScenarioError:
-        return False
-
-
 def _fitting(
     fragment: Fragment, written: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the constants that the scenario has room for, and why others are left out."""
-    patch = {section: _copied(constants) for section, constants in fragment.items()}
+    patch = deepcopy(fragment)
     left_out = []
     rollout = _section(patch, "costs").get("rollout")
     if isinstance(rollout, dict) and "tokens" not in _section(
@@ -171,14 +171,6 @@ def _fitting(
         del patch["costs"]["rollout"]
         left_out.append("costs.rollout.tokens: the scenario gives rollouts a price, not a length")
     return {name: section for name, section in patch.items() if section != {}}, tuple(left_out)
-
-
-def _copied(value: Any) -> Any:
-    return {name: _copied(inner) for name, inner in value.items()} if _is_dict(value) else value
-
-
-def _is_dict(value: object) -> bool:
-    return isinstance(value, dict)
 
 
 def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -193,35 +185,19 @@ def _merged(
 
     result = merge_scenario(written, patch)
     constants = set(_paths(patch))
-    kept = {
-        key: text
-        for key, text in _section(written, "sources").items()
-        if not _is_outdated(key, written, result, constants)
-    }
+    kept = {}
+    for key, text in _section(written, "sources").items():
+        steps = key.split(".")
+        gone = has_path(written, steps) and not has_path(result, steps)
+        above = len(steps) > _SECTION_DEPTH and any(c.startswith(f"{key}.") for c in constants)
+        if not (gone or above):  # else it speaks of a value that is gone
+            kept[key] = text
     kept |= {key: text for key, text in sources.items() if key in constants}
     if kept:
         result["sources"] = kept
     else:
         result.pop("sources", None)
     return result
-
-
-def _is_outdated(
-    key: str, written: dict[str, Any], result: dict[str, Any], constants: set[str]
-) -> bool:
-    """Whether the source of a key speaks of a value that is gone."""
-    steps = key.split(".")
-    gone = _has(written, steps) and not _has(result, steps)
-    above = len(steps) > _SECTION_DEPTH and any(c.startswith(f"{key}.") for c in constants)
-    return gone or above
-
-
-def _has(values: Any, steps: list[str]) -> bool:
-    for step in steps:
-        if not isinstance(values, dict) or step not in values:
-            return False
-        values = values[step]
-    return True
 
 
 def _paths(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
@@ -233,29 +209,18 @@ def _paths(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
             yield f"{above}{name}"
 
 
-def _require_no_new_problem(path: Path, written: dict[str, Any], wanted: dict[str, Any]) -> None:
-    known = {problem.key for problem in _problems(path, written)}
-    new = tuple(problem for problem in _problems(path, wanted) if problem.key not in known)
-    if new:
-        raise ScenarioError(new)
-
-
 def _problems(path: Path, values: dict[str, Any]) -> tuple[Problem, ...]:
     from rlhf_budget.scenario import load_scenario
 
-    try:
-        load_scenario(_beside(path, values))
-    except ScenarioError as error:
-        return error.problems
-    return ()
-
-
-def _beside(path: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values with their file names relative to where the scenario is."""
+    # File names in a scenario are relative to where it is, those of a mapping to here.
     result = dict(values)
     if isinstance(values.get("extends"), str):
         result["extends"] = str(path.parent / values["extends"])
     log_ratio = _section(values, "log_ratio")
     if isinstance(log_ratio.get("file"), str):
         result["log_ratio"] = {**log_ratio, "file": str(path.parent / log_ratio["file"])}
-    return result
+    try:
+        load_scenario(result)
+    except ScenarioError as error:
+        return error.problems
+    return ()

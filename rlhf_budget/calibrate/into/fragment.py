@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from rlhf_budget.calibrate.estimates import Calibration, Estimate, Fragment
 
@@ -14,24 +14,22 @@ _WIDTH = 100
 
 
 def fragment_yaml(calibration: Calibration, *, include_unreliable: bool = False) -> str:
-    """Return YAML text of the fragment with intervals, sources and warnings as comments.
-
-    Parameters
-    ----------
-    calibration
-        Result of any calibration.
-    include_unreliable
-        Write unreliable values too.
-    """
+    """Return the fragment as YAML, with intervals, sources and warnings as comments."""
     fragment = calibration.fragment(include_unreliable=include_unreliable)
     estimates = {estimate.constant: estimate for estimate in calibration.estimates}
     lines = [*_head(calibration), *_body(fragment, estimates, calibration.level, ())]
     if not fragment:
         lines.append("{}")
-    left_out = [e for e in calibration.estimates if not _is_in(fragment, e.constant)]
+    left_out = [e for e in calibration.estimates if not has_path(fragment, e.constant.split("."))]
     if left_out:
         lines.append("# Not in the fragment:")
-        lines += [line for e in left_out for line in _comment(_told(e, calibration.level))]
+    for estimate in left_out:
+        told = f"unavailable; {estimate.note}"
+        if estimate.value is not None:
+            told = f"{estimate.value:.6g} {estimate.unit} ({estimate.status}); " + _remark(
+                estimate, calibration.level
+            )
+        lines += _comment(f"{estimate.constant}: {told}")
     return "\n".join(lines) + "\n"
 
 
@@ -79,38 +77,24 @@ def _scalar(value: object) -> str:
 
 
 def _remark(estimate: Estimate, level: float) -> str:
-    parts = [_interval(estimate, level), f"{estimate.method}, n = {estimate.sample_size}"]
+    parts = []
+    if estimate.interval is not None and all(map(math.isfinite, estimate.interval)):
+        low, high = estimate.interval
+        parts.append(f"{100 * level:g} % in [{low:.4g}, {high:.4g}] {estimate.unit}")
+    parts.append(f"{estimate.method}, n = {estimate.sample_size}")
     if estimate.status == "unreliable":
         parts.append("UNRELIABLE")
     if estimate.note:
         parts.append(estimate.note)
-    return "; ".join(part for part in parts if part)
+    return "; ".join(parts)
 
 
-def _interval(estimate: Estimate, level: float) -> str:
-    if estimate.interval is None:
-        return ""
-    low, high = estimate.interval
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return ""
-    return f"{100 * level:g} % in [{low:.4g}, {high:.4g}] {estimate.unit}"
-
-
-def _told(estimate: Estimate, level: float) -> str:
-    if estimate.value is None:
-        return f"{estimate.constant}: unavailable; {estimate.note}"
-    remark = _remark(estimate, level)
-    return (
-        f"{estimate.constant}: {estimate.value:.6g} {estimate.unit} ({estimate.status}); {remark}"
-    )
-
-
-def _is_in(fragment: Fragment, constant: str) -> bool:
-    inner: object = fragment
-    for key in constant.split("."):
-        if not isinstance(inner, dict) or key not in inner:
+def has_path(values: object, steps: Iterable[str]) -> bool:
+    """Return whether nested mappings hold something at a path of keys."""
+    for key in steps:
+        if not isinstance(values, dict) or key not in values:
             return False
-        inner = inner[key]
+        values = values[key]
     return True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlhf_budget.errors import FileAccessError, ScenarioError
 
@@ -29,12 +29,7 @@ class ScenarioObjective:
 def read_objective(path: str | Path) -> ScenarioObjective:
     """Read the objective of a scenario file, which may lack other parts.
 
-    Raises
-    ------
-    ScenarioError
-        If the file is no YAML.
-    FileAccessError
-        If it cannot be read.
+    Raises ScenarioError if the file is no YAML, FileAccessError if it cannot be read.
     """
     from rlhf_budget.bound.tails import tail_of
     from rlhf_budget.scenario import load_scenario
@@ -48,17 +43,13 @@ def read_objective(path: str | Path) -> ScenarioObjective:
             values = read_yaml(path.read_bytes().decode("utf-8", "replace"), str(path)).values
         except OSError as error:
             raise FileAccessError(f"{path}: {error.strerror or error}") from None
-        return ScenarioObjective(_written_coefficient(values), None)
+        objective = values.get("objective") if isinstance(values, dict) else None
+        written = objective.get("kl_coefficient") if isinstance(objective, dict) else None
+        if isinstance(written, bool) or not isinstance(written, int | float):
+            return ScenarioObjective(None, None)
+        return ScenarioObjective(float(written), None)
     deviation = None if scenario.log_ratio is None else deviation_of(tail_of(scenario.log_ratio))
     return ScenarioObjective(scenario.objective.kl_coefficient, deviation)
-
-
-def _written_coefficient(values: Any) -> float | None:
-    objective = values.get("objective") if isinstance(values, dict) else None
-    found = objective.get("kl_coefficient") if isinstance(objective, dict) else None
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        return None
-    return float(found)
 
 
 def deviation_of(tail: Tail) -> float:

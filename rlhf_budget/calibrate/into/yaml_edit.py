@@ -27,33 +27,12 @@ _ALIAS = re.compile(r"\s*:\s*(\*[^\s,\]}]+)")
 def edit_yaml(text: str, wanted: Mapping[str, Any]) -> str:
     """Return the text of a block mapping with its values changed to the wanted ones.
 
-    Parameters
-    ----------
-    text
-        YAML whose top is a mapping of texts.
-    wanted
-        What it is to mean: nested mappings of numbers, texts, truth values and lists. Values that
-        are equal to those in the text are not touched.
-
-    Raises
-    ------
-    CalibrationError
-        If the text cannot be edited so.
-    MissingExtraError
-        Without ruamel.yaml.
+    Wanted are nested mappings of numbers, texts, truth values and lists; values that are equal to
+    those in the text are not touched. Raises CalibrationError if the text cannot be edited so,
+    MissingExtraError without ruamel.yaml.
     """
     from rlhf_budget.scenario.yaml_source import read_yaml
 
-    root = _compose(text)
-    edits = _Edits(text)
-    present = read_yaml(text, None).values
-    if not (_kind(root) == "mapping" and isinstance(present, dict)):
-        raise CalibrationError("only a mapping of keys to values can be edited")
-    edits.mapping(root, present, dict(wanted))
-    return edits.applied()
-
-
-def _compose(text: str) -> Any:
     try:
         from ruamel.yaml import YAML
         from ruamel.yaml.error import YAMLError
@@ -62,17 +41,15 @@ def _compose(text: str) -> Any:
             "writing into a scenario needs: pip install 'rlhf-budget[calibrate]'"
         ) from None
     try:
-        return YAML(typ="safe", pure=True).compose(text)
+        root = YAML(typ="safe", pure=True).compose(text)
     except YAMLError as error:
         raise CalibrationError(f"not editable as YAML: {error}") from None
-
-
-def _kind(node: Any) -> str:
-    return str(node.id)
-
-
-def _key(key_node: Any) -> str:
-    return str(key_node.value)
+    edits = _Edits(text)
+    present = read_yaml(text, None).values
+    if not (root.id == "mapping" and isinstance(present, dict)):
+        raise CalibrationError("only a mapping of keys to values can be edited")
+    edits.mapping(root, present, dict(wanted))
+    return edits.applied()
 
 
 @dataclass(slots=True)
@@ -100,7 +77,7 @@ class _Edits:
             self.parts.append((*span, self._flow_mapping(node, present, wanted)))
             return
         for key_node, value_node in node.value:
-            key = _key(key_node)
+            key = str(key_node.value)
             if key not in wanted:
                 self._remove(key_node, value_node)
             elif present[key] != wanted[key]:
@@ -115,9 +92,9 @@ class _Edits:
         """
         start = int(node.start_mark.index)
         colon = self._colon(key_node) + 1
-        if _kind(node) == "scalar" and not self.text[start : node.end_mark.index].strip():
+        if node.id == "scalar" and not self.text[start : node.end_mark.index].strip():
             return colon, colon
-        if _kind(node) != "mapping" or node.flow_style or not node.value:
+        if node.id != "mapping" or node.flow_style or not node.value:
             inside = self.text[start : self._last_mark(node)]
             return start, start + len(inside.rstrip())
         return start, self._entry_end(*node.value[-1])
@@ -127,7 +104,7 @@ class _Edits:
         return self._span(key_node, value_node)[1] if alias is None else alias[1]
 
     def _last_mark(self, node: Any) -> int:
-        if _kind(node) == "sequence" and not node.flow_style and node.value:
+        if node.id == "sequence" and not node.flow_style and node.value:
             return self._last_mark(node.value[-1])
         return int(node.end_mark.index)
 
@@ -136,7 +113,7 @@ class _Edits:
 
     def _flow_mapping(self, node: Any, present: dict[str, Any], wanted: dict[str, Any]) -> str:
         entries = {
-            _key(key): self.text[key.start_mark.index : self._entry_end(key, value)]
+            str(key.value): self.text[key.start_mark.index : self._entry_end(key, value)]
             for key, value in node.value
         }
         kept = [key for key in present if key in wanted]
@@ -154,7 +131,7 @@ class _Edits:
             self.parts.append((*alias, _inline(wanted)))
         elif _filled(present) and _filled(wanted):
             self.mapping(value_node, present, wanted)
-        elif _kind(value_node) == "scalar" or value_node.flow_style:
+        elif value_node.id == "scalar" or value_node.flow_style:
             start, end = self._span(key_node, value_node)
             space = "" if start < end else " "
             self.parts.append((start, end, space + _inline(wanted)))
@@ -166,7 +143,7 @@ class _Edits:
             return None
         found = _ALIAS.match(self.text, key_node.end_mark.index)
         if found is None:
-            raise CalibrationError(f"{_key(key_node)} is an alias; paste the constants by hand")
+            raise CalibrationError(f"{key_node.value!s} is an alias; paste the constants by hand")
         return found.span(1)
 
     def _collapse(self, key_node: Any, value_node: Any, wanted: Any) -> None:

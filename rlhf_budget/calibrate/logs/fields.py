@@ -7,6 +7,8 @@ people call things in logs of their own.
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,16 +21,33 @@ Kind = Literal["value", "total", "length", "path"]
 
 USED = "used"
 """Value of the column ``reason`` in rows that nothing speaks against."""
-COLUMNS = (
-    "reason",
-    "step",
-    "prompt",
-    "reward",
-    "log_ratio",
-    "tokens",
-    "behaviour",
-    "fingerprint",
-)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return the words of a text: how tables of names are written, best first."""
+    return tuple(text.split())
+
+
+def number(value: object) -> float | None:
+    """Return a finite number, also from text; None for anything else, truth values included."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        result = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return result if math.isfinite(result) else None
+
+
+def parsed(text: str) -> Any:
+    """Return what a JSON text says; None for one that is broken."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+COLUMNS = words("reason step prompt reward log_ratio tokens behaviour fingerprint")
 """Columns of the frame that the aggregates read."""
 
 
@@ -78,16 +97,8 @@ class Layout:
     def fields(self) -> tuple[Field, ...]:
         """Return the fields that must be read."""
         roles = (
-            self.prompt,
-            self.step,
-            self.log_ratio,
-            self.policy,
-            self.reference,
-            self.behaviour,
-            self.tokens,
-            self.completion,
-            self.rollout,
-            self.output,
+            *(self.prompt, self.step, self.log_ratio, self.policy, self.reference),
+            *(self.behaviour, self.tokens, self.completion, self.rollout, self.output),
         )
         rewards = tuple(field for field, _ in self.rewards)
         wanted = [f for f in (*rewards, *roles) if f is not None and f.kind != "path"]
@@ -101,12 +112,15 @@ class Layout:
 
     def names(self) -> tuple[tuple[str, str | None], ...]:
         """Return pairs (role, field name) as the JSON's ``source.fields`` holds them."""
+        reward: str | None = " + ".join(f"{weight:g}*{f.name}" for f, weight in self.rewards)
+        if len(self.rewards) == 1 and self.rewards[0][1] == 1:
+            reward = self.rewards[0][0].name
         log_ratio = _name(self.log_ratio)
         if log_ratio is None and self.policy is not None and self.reference is not None:
             log_ratio = f"{self.policy.name} - {self.reference.name}"
         return (
             ("prompt", _name(self.prompt)),
-            ("reward", _reward_name(self.rewards)),
+            ("reward", reward or None),
             ("step", _name(self.step)),
             ("log_ratio", log_ratio),
             ("tokens", _name(self.tokens)),
@@ -123,74 +137,29 @@ def step_in_path(level: int) -> Field:
 
 
 GUESSES: Mapping[str, tuple[str, ...]] = {
-    "prompt": (
-        "prompt_id",
-        "problem_id",
-        "question_id",
-        "example_id",
-        "task_id",
-        "group_id",
-        "qid",
-        "prompt_idx",
-        "uid",
-        "prompt",
-        "problem",
-        "question",
-        "instruction",
-        "query",
-        "input",
+    "prompt": words(
+        "prompt_id problem_id question_id example_id task_id group_id qid prompt_idx uid prompt"
+        " problem question instruction query input"
     ),
-    "reward": (
-        "reward",
-        "total_reward",
-        "scalar_reward",
-        "score",
-        "rewards",
-        "reward_score",
-        "overall_score",
-        "final_reward",
-        "passed",
-        "pass",
-        "correct",
-        "is_correct",
-        "success",
-        "verifier",
+    "reward": words(
+        "reward total_reward scalar_reward score rewards reward_score overall_score final_reward"
+        " passed pass correct is_correct success verifier"
     ),
-    "step": (
-        "step",
-        "global_step",
-        "training_step",
-        "train_step",
-        "trainer_step",
-        "iteration",
-        "update",
-        "policy_version",
-        "policy_step",
-        "current_step",
-        "current_steps",
+    "step": words(
+        "step global_step training_step train_step trainer_step iteration update policy_version"
+        " policy_step current_step current_steps"
     ),
-    "log_ratio": ("log_ratio", "logratio", "sequence_log_ratio"),
-    "policy": ("logp_policy", "policy_logp", "policy_logprob", "logprob_policy"),
-    "reference": (
-        "logp_ref",
-        "ref_logp",
-        "reference_logprob",
-        "ref_logprob",
-        "logprob_ref",
-        "logp_reference",
+    "log_ratio": words("log_ratio logratio sequence_log_ratio"),
+    "policy": words("logp_policy policy_logp policy_logprob logprob_policy"),
+    "reference": words(
+        "logp_ref ref_logp reference_logprob ref_logprob logprob_ref logp_reference"
     ),
-    "behaviour": ("logp_behaviour", "behaviour_logprob", "behavior_logprob", "logp_behavior"),
-    "tokens": (
-        "completion_tokens",
-        "exact_token_count",
-        "n_tokens",
-        "num_tokens",
-        "response_length",
-        "completion_length",
-        "output_tokens",
-        "num_output_tokens",
+    "behaviour": words("logp_behaviour behaviour_logprob behavior_logprob logp_behavior"),
+    "tokens": words(
+        "completion_tokens exact_token_count n_tokens num_tokens response_length completion_length"
+        " output_tokens num_output_tokens"
     ),
-    "completion": ("completion", "output", "response", "decoded_completion", "text"),
+    "completion": words("completion output response decoded_completion text"),
 }
 """Names that a role goes by in logs that people write themselves, best first."""
 
@@ -199,22 +168,12 @@ def guess_layout(columns: Iterable[str]) -> Layout:
     """Return the layout that usual names of columns suggest."""
     names = frozenset(columns)
 
-    def first(role: str) -> Field | None:
-        return next((Field(name) for name in GUESSES[role] if name in names), None)
-
-    reward = first("reward")
-    return Layout(
-        trainer=None,
-        prompt=first("prompt"),
-        rewards=() if reward is None else ((reward, 1.0),),
-        step=first("step"),
-        log_ratio=first("log_ratio"),
-        policy=first("policy"),
-        reference=first("reference"),
-        behaviour=first("behaviour"),
-        tokens=first("tokens"),
-        completion=first("completion"),
-    )
+    found = {
+        role: next((Field(name) for name in usual if name in names), None)
+        for role, usual in GUESSES.items()
+    }
+    reward = found.pop("reward")
+    return Layout(trainer=None, rewards=() if reward is None else ((reward, 1.0),), **found)
 
 
 def parse_reward(text: str) -> tuple[tuple[Field, float], ...]:
@@ -266,21 +225,8 @@ def name_fields(
 ) -> Layout:
     """Return a layout with the names given by hand in place of its own.
 
-    Parameters
-    ----------
-    layout
-        What the dialect, or guessing, says.
-    columns
-        Names that the log has.
-    names
-        Given by hand.
-    rewards_are_logged
-        Whether the trainer's own log says which columns are rewards.
-
-    Raises
-    ------
-    CalibrationError
-        If a given name is no column, or there is no prompt or reward field.
+    ``rewards_are_logged``: the trainer's own log says which columns are rewards. Raises
+    CalibrationError if a given name is no column, or there is no prompt or reward field.
     """
     known = set(columns)
     given = {
@@ -296,25 +242,20 @@ def name_fields(
     layout = replace(layout, **changes)
     if names.reward is not None:
         layout = replace(layout, rewards=parse_reward(names.reward))
-    _require_columns(layout, known, (*given.values(), *(f.name for f, _ in layout.rewards)))
+    wanted = (*given.values(), *(field.name for field, _ in layout.rewards))
+    missing = sorted({name for name in wanted if name is not None and name not in known})
+    if missing:
+        raise CalibrationError(f"no field {', '.join(missing)}; there are {_listed(known)}")
+    if layout.trainer and layout.prompt is not None and layout.prompt.name not in known:
+        raise CalibrationError(
+            f"no field {layout.prompt.name}, which {layout.trainer} writes; there are"
+            f" {_listed(known)}"
+        )
     if layout.prompt is None:
         raise CalibrationError(f"no prompt field; give --prompt-field, one of {_listed(known)}")
     if not layout.rewards and not rewards_are_logged:
         raise CalibrationError(f"no reward field; give --reward-field, one of {_listed(known)}")
     return layout
-
-
-def _require_columns(layout: Layout, known: set[str], wanted: Iterable[str | None]) -> None:
-    missing = sorted({name for name in wanted if name is not None and name not in known})
-    if missing:
-        raise CalibrationError(f"no field {', '.join(missing)}; there are {_listed(known)}")
-    if layout.trainer is None:
-        return
-    if layout.prompt is not None and layout.prompt.name not in known:
-        raise CalibrationError(
-            f"no field {layout.prompt.name}, which {layout.trainer} writes; there are"
-            f" {_listed(known)}"
-        )
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -323,11 +264,3 @@ def _listed(names: Iterable[str]) -> str:
 
 def _name(field: Field | None) -> str | None:
     return None if field is None else field.name
-
-
-def _reward_name(rewards: tuple[tuple[Field, float], ...]) -> str | None:
-    if not rewards:
-        return None
-    if len(rewards) == 1 and rewards[0][1] == 1:
-        return rewards[0][0].name
-    return " + ".join(f"{weight:g}*{field.name}" for field, weight in rewards)

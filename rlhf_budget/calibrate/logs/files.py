@@ -9,15 +9,21 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal, cast
 
 from rlhf_budget.calibrate.logs.dialects import is_metadata, layout_of, recognise
+from rlhf_budget.calibrate.logs.fields import parsed
 from rlhf_budget.calibrate.logs.metrics.records import is_training_log
 from rlhf_budget.calibrate.logs.metrics.tensorboard import is_event_file
-from rlhf_budget.calibrate.logs.names import evaluation_files
-from rlhf_budget.calibrate.logs.runs import CHECKPOINT, STATE, newest_of_each_run
+from rlhf_budget.calibrate.logs.names import (
+    CHECKPOINT,
+    STATE,
+    evaluation_files,
+    newest_of_each_run,
+)
 from rlhf_budget.errors import FileAccessError
 
 if TYPE_CHECKING:
@@ -26,12 +32,6 @@ if TYPE_CHECKING:
 Format = Literal["jsonl", "json", "csv", "parquet"]
 
 _SUFFIXES = re.compile(r"\.(jsonl|json|csv|parquet)(\.gz)?(\d*)$")
-_FORMATS: dict[str, Format] = {
-    "jsonl": "jsonl",
-    "json": "json",
-    "csv": "csv",
-    "parquet": "parquet",
-}
 _SNIFFED_RECORDS = 5
 _SNIFFED_LINES = 200
 _SHORTEST_PARQUET = 12
@@ -74,10 +74,7 @@ class FileSet:
 def find_logs(paths: tuple[str, ...]) -> FileSet:
     """Return the logs behind paths, patterns and directories.
 
-    Raises
-    ------
-    FileAccessError
-        If a path does not exist, a pattern or directory matches nothing, or a file cannot be read.
+    Raises FileAccessError if one of them stands for nothing, or a file cannot be read.
     """
     named: dict[str, bool] = {}
     for path in paths:
@@ -110,12 +107,7 @@ def is_training_log_file(path: str) -> bool:
     """Return whether a path is a trainer's own log and no table of rollouts, by its first records.
 
     A console's text, TensorBoard's events and trackio's project count as logs by their names:
-    reading them tells.
-
-    Raises
-    ------
-    FileAccessError
-        If the file cannot be read.
+    reading them tells. Raises FileAccessError if the file cannot be read.
     """
     place = Path(path)
     if place.is_dir():
@@ -132,8 +124,10 @@ def is_training_log_file(path: str) -> bool:
 
 def is_metrics_table(log: LogFile) -> bool:
     """Return whether a table, or JSON, holds a trainer's metrics and no rollouts."""
-    if log.format == "json" and _holds_history(log.path):
-        return True
+    if log.format == "json":
+        with open_text(log.path) as stream:
+            if '"log_history"' in stream.read(_HEAD):  # trainer_state.json, under whatever name
+                return True
     keys = log.columns or (_parquet_columns(log.path) if log.format == "parquet" else log.columns)
     return is_training_log(keys) and layout_of(keys, recognise(keys)).prompt is None
 
@@ -156,24 +150,10 @@ def tracker_logs(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def expand(path: str, *, endings: tuple[str, ...] | None = None) -> list[tuple[str, bool]]:
-    """Return the files that a path, a pattern or a directory stands for.
+    """Return pairs (file, whether it was named itself) of a path, a pattern or a directory.
 
-    Parameters
-    ----------
-    path
-        A file, a pattern such as ``runs/*.csv``, or a directory, which is searched recursively.
-    endings
-        Endings of the names to take from a directory; None takes every kind that can be read.
-
-    Returns
-    -------
-    list
-        Pairs (file, whether it was named, not found by a pattern or in a directory).
-
-    Raises
-    ------
-    FileAccessError
-        If it stands for no file.
+    A directory is searched recursively, for names with the given endings; None takes every kind
+    that can be read. Raises FileAccessError if it stands for no file.
     """
 
     def wanted(name: str) -> bool:
@@ -199,10 +179,7 @@ def expand(path: str, *, endings: tuple[str, ...] | None = None) -> list[tuple[s
 def find_tables(paths: Iterable[str | Path], endings: tuple[str, ...]) -> tuple[Path, ...]:
     """Return the files of small tables behind paths, patterns and directories, each once.
 
-    Raises
-    ------
-    FileAccessError
-        If one of them stands for no file.
+    Raises FileAccessError if one of them stands for no file.
     """
     found = (name for path in paths for name, _ in expand(str(path), endings=endings))
     return tuple(Path(name) for name in dict.fromkeys(found))
@@ -211,7 +188,7 @@ def find_tables(paths: Iterable[str | Path], endings: tuple[str, ...]) -> tuple[
 def format_of(name: str) -> Format | None:
     """Return how a file is written, by its name; None where it is no log or table."""
     match = _SUFFIXES.search(name.lower())
-    return _FORMATS[match.group(1)] if match else None
+    return cast("Format", match.group(1)) if match else None
 
 
 def _natural(path: str) -> list[tuple[int, int | str]]:
@@ -222,42 +199,22 @@ def _natural(path: str) -> list[tuple[int, int | str]]:
 
 def _without_repeats(paths: list[str]) -> tuple[list[str], list[str]]:
     """Drop a shard (``x.jsonl0``) beside its merge (``x.jsonl``), and byte-for-byte copies."""
-    together = set(paths)
-    kept: list[str] = []
-    repeated: list[str] = []
-    by_size: dict[int, dict[str, str]] = {}
+    sizes = {path: Path(path).stat().st_size for path in paths}
+    alike = Counter(sizes.values())
+    kept, repeated, digests = [], [], set[bytes]()
     for path in paths:
+        digest = b""
+        # Content is hashed only where another file is of the same size.
+        if sizes[path] > 0 and alike[sizes[path]] > 1:
+            with Path(path).open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").digest()
         merged = re.sub(r"\d+$", "", path)
-        if merged != path and merged in together:
-            repeated.append(path)
-            continue
-        same_size = by_size.setdefault(Path(path).stat().st_size, {})
-        if _copies_another(path, same_size):
+        if (merged != path and merged in sizes) or digest in digests:
             repeated.append(path)
         else:
             kept.append(path)
+            digests |= {digest} - {b""}
     return kept, repeated
-
-
-def _copies_another(path: str, same_size: dict[str, str]) -> bool:
-    """Compare with files of the same size; content is hashed only where there are any."""
-    if Path(path).stat().st_size == 0:
-        return False
-    if not same_size:
-        same_size[path] = ""
-        return False
-    for other, digest in same_size.items():
-        same_size[other] = digest or _digest(other)
-    own = _digest(path)
-    if own in same_size.values():
-        return True
-    same_size[path] = own
-    return False
-
-
-def _digest(path: str) -> str:
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _open_log(path: str, *, by_name: bool, evaluation: bool) -> tuple[LogFile | None, str]:
@@ -271,7 +228,9 @@ def _open_log(path: str, *, by_name: bool, evaluation: bool) -> tuple[LogFile | 
                 return None, "not a parquet file (cut short?)"
             columns: frozenset[str] = frozenset()
         else:
-            columns = _csv_columns(path) if kind == "csv" else _json_keys(path)
+            with open_text(path) as stream:
+                head = next(csv.reader(stream), []) if kind == "csv" else _json_keys(stream)
+            columns = frozenset(head)
     except (OSError, EOFError, gzip.BadGzipFile) as error:
         raise FileAccessError(f"{path}: {error}") from error
     if is_metadata(path, columns):
@@ -297,12 +256,6 @@ def _parquet_columns(path: str) -> frozenset[str]:
         return frozenset(connection.read_parquet(glob.escape(path)).columns)
 
 
-def _holds_history(path: str) -> bool:
-    """Return whether a JSON file is Hugging Face's trainer_state, under whatever name."""
-    with open_text(path) as stream:
-        return '"log_history"' in stream.read(_HEAD)
-
-
 def open_text(path: str) -> IO[str]:
     """Open a text, unpacked where it is packed; bytes that are no UTF-8 are replaced."""
     if path.lower().endswith(".gz"):
@@ -310,49 +263,28 @@ def open_text(path: str) -> IO[str]:
     return Path(path).open(encoding="utf-8-sig", errors="replace")
 
 
-def _csv_columns(path: str) -> frozenset[str]:
-    with open_text(path) as stream:
-        return frozenset(next(csv.reader(stream), []))
-
-
-def _json_keys(path: str) -> frozenset[str]:
+def _json_keys(stream: IO[str]) -> set[str]:
     """Return the keys of the first records of JSON lines or of a JSON array."""
-    with open_text(path) as stream:
+    start = stream.read(1)
+    while start.isspace():
         start = stream.read(1)
-        while start.isspace():
-            start = stream.read(1)
-    if start == "[":
-        return _array_keys(path)
+    stream.seek(0)
+    if start == "[":  # the first object, without reading the array
+        text = stream.read(_HEAD)
+        try:
+            return set(json.JSONDecoder().raw_decode(text[text.index("{") :])[0])
+        except ValueError:
+            return set()
     keys: set[str] = set()
     records = 0
-    with open_text(path) as stream:
-        for _, line in zip(range(_SNIFFED_LINES), stream, strict=False):
-            record = _record(line)
+    for _, line in zip(range(_SNIFFED_LINES), stream, strict=False):
+        record = parsed(line)
+        if isinstance(record, dict) and record:
             keys.update(record)
-            records += bool(record)
-            if records == _SNIFFED_RECORDS:
-                break
-    return frozenset(keys)
-
-
-def _array_keys(path: str) -> frozenset[str]:
-    """Read the first object of an array without reading the array."""
-    decoder = json.JSONDecoder()
-    with open_text(path) as stream:
-        text = stream.read(_HEAD)
-    try:
-        first, _ = decoder.raw_decode(text[text.index("{") :])
-    except ValueError:
-        return frozenset()
-    return frozenset(first)
-
-
-def _record(line: str) -> dict[str, object]:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+            records += 1
+        if records == _SNIFFED_RECORDS:
+            break
+    return keys
 
 
 def state_around(rollouts: Iterable[str]) -> str | None:

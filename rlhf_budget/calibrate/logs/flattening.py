@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect, NotUsable, Record, is_number
+from rlhf_budget.calibrate.logs.fields import parsed
 from rlhf_budget.calibrate.logs.files import LogFile, open_text
 from rlhf_budget.errors import LogError
 
@@ -36,32 +38,21 @@ def nested_dialect(entry: LogFile, dialects: Sequence[NestedDialect]) -> NestedD
     """Return the form of a file's first record; None where its records are flat."""
     for record in _records(entry):
         if isinstance(record, dict):
-            return next((dialect for dialect in dialects if _is(dialect, record)), None)
+            for dialect in dialects:
+                with suppress(ValueError):
+                    if dialect.holds(record):
+                        return dialect
+            return None
     return None
-
-
-def _is(dialect: NestedDialect, record: Record) -> bool:
-    try:
-        return dialect.holds(record)
-    except ValueError:
-        return False
 
 
 def flatten(
     entries: Sequence[LogFile], dialect: NestedDialect, reward: str | None, folder: Path
 ) -> FlatLogs:
-    """Write the rollouts of nested logs into a folder, one line a rollout.
+    """Write the rollouts of nested logs of one form into a folder, one line a rollout.
 
-    Parameters
-    ----------
-    entries
-        Files of one form.
-    dialect
-        Their form.
-    reward
-        The reward's field, where it was given by hand.
-    folder
-        Where to write; paths in it end as those of the files.
+    ``reward`` is the reward's field, where it was given by hand; paths in the folder end as those
+    of the files.
     """
     columns: dict[str, bool] = {}
     left_out = Counter[str]()
@@ -106,25 +97,19 @@ def _records(entry: LogFile) -> Iterator[Any]:
             yield from csv.DictReader(stream)
             return
         if entry.format == "jsonl":
-            yield from (_parsed(line) for line in stream if line.strip())
+            yield from (parsed(line) for line in stream if line.strip())
             return
         text = stream.read()
     try:
         whole = json.loads(text)
     except ValueError:
-        yield from (_parsed(line) for line in text.splitlines() if line.strip())
+        yield from (parsed(line) for line in text.splitlines() if line.strip())
         return
     yield from whole if isinstance(whole, list) else [whole]
 
 
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _parquet_records(path: str) -> Iterator[Record]:
+    """Yield the rows a few at a time: a cell may hold a thousand rollouts."""
     import duckdb
 
     from rlhf_budget.calibrate.logs.sql import quoted

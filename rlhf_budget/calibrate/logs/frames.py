@@ -65,24 +65,16 @@ def frame_head(frame: Any, rows: int) -> list[dict[str, Any]]:
 def normalised_frame(frame: Any, layout: Layout) -> nw.LazyFrame[Any]:
     """Return a frame in the columns of ``fields.COLUMNS``.
 
-    Raises
-    ------
-    CalibrationError
-        If it is no frame, or a column that must hold numbers does not.
+    Raises CalibrationError if it is no frame, or a column that must hold numbers does not.
     """
     import narwhals as nw
 
     lazy = _lazy(frame)
     schema = lazy.collect_schema()
-    wanted = {
-        "reward": [field for field, _ in layout.rewards],
-        "number": [
-            f
-            for f in (layout.log_ratio, layout.policy, layout.reference, layout.tokens, layout.step)
-            if f is not None
-        ],
-    }
-    for field in (*wanted["reward"], *wanted["number"]):
+    others = (layout.log_ratio, layout.policy, layout.reference, layout.tokens, layout.step)
+    for field in (*(field for field, _ in layout.rewards), *others):
+        if field is None:
+            continue
         kind = schema[field.name]
         if not (kind.is_numeric() or kind == nw.Boolean):
             raise CalibrationError(f"column {field.name}: found {kind}; allowed: numbers")
@@ -127,23 +119,15 @@ def _reason(layout: Layout) -> nw.Expr:
     import narwhals as nw
 
     reward = nw.col("reward")
-    no_step = nw.col("step").is_null() if layout.step is not None else nw.lit(value=False)
-    return (
-        nw.when(reward.is_null())
-        .then(nw.lit("null-reward"))
-        .otherwise(
-            nw.when(reward.is_nan())
-            .then(nw.lit("nan-reward"))
-            .otherwise(
-                nw.when(reward.abs() > LARGEST_NUMBER)
-                .then(nw.lit("infinite-reward"))
-                .otherwise(
-                    nw.when(nw.col("prompt").is_null())
-                    .then(nw.lit("missing-prompt"))
-                    .otherwise(
-                        nw.when(no_step).then(nw.lit("missing-step")).otherwise(nw.lit(USED))
-                    )
-                )
-            )
-        )
-    )
+    reasons = {
+        "null-reward": reward.is_null(),
+        "nan-reward": reward.is_nan(),
+        "infinite-reward": reward.abs() > LARGEST_NUMBER,
+        "missing-prompt": nw.col("prompt").is_null(),
+    }
+    if layout.step is not None:
+        reasons["missing-step"] = nw.col("step").is_null()
+    reason = nw.lit(USED)
+    for name, holds in reversed(reasons.items()):  # the first that holds goes before the others
+        reason = nw.when(holds).then(nw.lit(name)).otherwise(reason)
+    return reason

@@ -51,23 +51,10 @@ def select_steps(
 ) -> Selection:
     """Choose the steps.
 
-    Parameters
-    ----------
-    table
-        Every step, by reason.
-    last_steps
-        A share such as ``20%`` or ``0.2``, or a number of steps.
-    evaluation
-        Steps known to hold evaluation rows.
-    strict
-        Whether a row that cannot be used is an error.
-
-    Raises
-    ------
-    CalibrationError
-        If nothing is left, or ``last_steps`` is neither share nor number.
-    LogError
-        If ``strict`` and rows had to be skipped.
+    ``table`` has every step, by reason; ``last_steps`` is a share such as ``20%`` or ``0.2``, or a
+    number of steps; ``evaluation`` are steps known to hold evaluation rows. Raises CalibrationError
+    if nothing is left, or ``last_steps`` is neither; LogError if ``strict`` and rows had to be
+    skipped.
     """
     counts = Counter[str]()
     for row in table:
@@ -152,10 +139,7 @@ def _same_batch(row: StepRow, other: StepRow) -> bool:
 def how_many(last_steps: str, available: int) -> int:
     """Return the number of steps that a share such as ``20%``, or a number, stands for.
 
-    Raises
-    ------
-    CalibrationError
-        If it is neither.
+    Raises CalibrationError if it is neither.
     """
     text = last_steps.strip()
     try:
@@ -177,19 +161,15 @@ def _warnings(repeated: Sequence[StepRow], evaluation: int) -> tuple[Calibration
     warnings = []
     if repeated:
         steps = ", ".join(str(row.step) for row in repeated)
-        warnings.append(
-            CalibrationWarning(
-                "repeated-batches",
-                f"steps {steps} repeat the batch of an earlier step ({_rows(repeated)} rows left"
-                " out): a batch used for several updates is written again; count rollouts once",
-            )
+        message = (
+            f"steps {steps} repeat the batch of an earlier step ({_rows(repeated)} rows left"
+            " out): a batch used for several updates is written again; count rollouts once"
         )
+        warnings.append(CalibrationWarning("repeated-batches", message))
     if evaluation:
-        warnings.append(
-            CalibrationWarning(
-                "evaluation-rows",
-                f"{evaluation} rows are evaluation rollouts, or another run's (their means are not"
-                " the log's), and are left out: keep evaluation out of the folder of completions",
-            )
+        message = (
+            f"{evaluation} rows are evaluation rollouts, or another run's (their means are not"
+            " the log's), and are left out: keep evaluation out of the folder of completions"
         )
+        warnings.append(CalibrationWarning("evaluation-rows", message))
     return tuple(warnings)

@@ -77,16 +77,9 @@ def open_source(
 ) -> LogSource | MetricsLog:
     """Find the files, recognise their format and open their rows.
 
-    Where there are no rollouts but a trainer's own log, that log is returned.
-
-    Raises
-    ------
-    CalibrationError
-        If there is no prompt or reward field, nothing to read, or a mixture of formats or runs.
-    LogError
-        If ``strict`` and a file holds nothing that can be read.
-    FileAccessError
-        If files cannot be read.
+    Where there are no rollouts but a trainer's own log, that log is returned. Raises
+    CalibrationError if there is no prompt or reward field, nothing to read, or a mixture of formats
+    or runs; LogError if ``strict`` and a file holds nothing that can be read; FileAccessError.
     """
     files = find_logs(tuple(paths))
     if strict and files.unreadable:
@@ -94,14 +87,12 @@ def open_source(
         raise LogError(f"--strict: {path}: {reason}")
     logs, types = _with_columns(files, engine)
     dialect, logs = _one_trainer(logs, trainer)
-    if log is None:
-        beside = _logs_beside(files, logs, paths)
-        around = None if beside else state_around(entry.path for entry in logs)
-        if beside or around:
-            log = read_metrics(around or _only(beside), run)
+    if log is None and (beside := _log_beside(files, logs, paths)) is not None:
+        log = read_metrics(beside, run)
     if not logs:
         if log is None:
-            raise CalibrationError(_nothing_usable(files))
+            why = "; ".join(f"{path}: {reason}" for path, reason in files.unreadable)
+            raise CalibrationError(f"no usable row: {why or 'no file of rollouts'}")
         return log
     logs, thinner = _without_thinner(logs, dialect)
     originals = tuple(entry.path for entry in logs)
@@ -114,7 +105,7 @@ def open_source(
     columns = frozenset[str]().union(*(entry.columns for entry in logs), types)
     layout = resolve_layout(columns, dialect, names)
     if dialect is not None and names.reward is None:
-        layout = dialect.logged_rewards(layout, columns, types, log)
+        layout = dialect.logged_rewards(layout, dict.fromkeys(columns, "DOUBLE") | types, log)
     logs, warnings = _mark_evaluation(logs, dialect)
     if layout.step is None or layout.step.kind == "path":
         named = zip(originals, logs, strict=True)
@@ -124,7 +115,7 @@ def open_source(
     evaluation: tuple[int, ...] = ()
     if dialect is not None and log is not None:
         given = names.reward is not None
-        lesson = dialect.learn_from_log(rows, layout, log, engine, rewards_are_given=given)
+        lesson = dialect.learn_from_log(rows, layout, log, engine, rewards_given=given)
         rows, layout, evaluation = lesson.rows, lesson.layout, lesson.evaluation_steps
     rows = _last_outputs(rows, layout, engine)
     doubt = None if layout.step is not None else _doubt_of_steps(rows, layout, logs, engine)
@@ -181,26 +172,17 @@ def _doubt_of_steps(
     )
 
 
-def _logs_beside(files: FileSet, rollouts: list[LogFile], paths: Sequence[str]) -> tuple[str, ...]:
-    """Return a trainer's own logs among the files: its state, tables of metrics, trackers'."""
+def _log_beside(files: FileSet, rollouts: list[LogFile], paths: Sequence[str]) -> str | None:
+    """Return a trainer's own log: its state, a table of metrics, a tracker's, a state around."""
     if files.metrics is not None:
-        return (files.metrics,)
+        return files.metrics
     used = {entry.path for entry in rollouts}
     tables = tuple(e.path for e in files.logs if e.path not in used and is_metrics_table(e))
-    return tables or tracker_logs(paths)
-
-
-def _only(logs: tuple[str, ...]) -> str:
-    if len(logs) > 1:
-        raise CalibrationError(f"several training logs: {', '.join(logs)}; name one with --metrics")
-    return logs[0]
-
-
-def _nothing_usable(files: FileSet) -> str:
-    if files.unreadable:
-        listed = "; ".join(f"{path}: {reason}" for path, reason in files.unreadable)
-        return f"no usable row: {listed}"
-    return "no usable row: no file of rollouts"
+    beside = tables or tracker_logs(paths)
+    if len(beside) > 1:
+        listed = ", ".join(beside)
+        raise CalibrationError(f"several training logs: {listed}; name one with --metrics")
+    return beside[0] if beside else state_around(entry.path for entry in rollouts)
 
 
 def _with_columns(files: FileSet, engine: FileEngine) -> tuple[list[LogFile], dict[str, str]]:
@@ -323,11 +305,8 @@ def _without_thinner(
 
 
 def _repeat_warning(repeated: tuple[str, ...]) -> tuple[CalibrationWarning, ...]:
-    if not repeated:
-        return ()
-    listed = ", ".join(repeated)
     message = (
         "left out, since other files hold the same rows (copies, or shards beside their merge):"
-        f" {listed}"
+        f" {', '.join(repeated)}"
     )
-    return (CalibrationWarning("repeated-batches", message),)
+    return (CalibrationWarning("repeated-batches", message),) if repeated else ()

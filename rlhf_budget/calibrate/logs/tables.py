@@ -7,11 +7,11 @@ not, have their own engine. Both read files by the same tables of DuckDB (``sql.
 from __future__ import annotations
 
 import json
-import math
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.calibrate.logs.files import format_of
+from rlhf_budget.calibrate.logs.files import find_tables, format_of
 from rlhf_budget.calibrate.logs.sql import file_table
 from rlhf_budget.errors import CalibrationError, FileAccessError, LogError, MissingExtraError
 
@@ -23,6 +23,37 @@ Row = dict[str, Any]
 
 TABLE_SUFFIXES = (".csv", ".json", ".jsonl", ".jsonl.gz", ".parquet")
 """Endings of the names of files that :func:`read_table` reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Rows of several files as one table."""
+
+    files: tuple[Path, ...]
+    """The files, each once."""
+    rows: list[Row]
+    """Rows of all."""
+    broken: int
+    """Records that are broken or no objects."""
+
+    @property
+    def place(self) -> str:
+        """The files, as errors name them."""
+        return ", ".join(map(str, self.files))
+
+    @property
+    def columns(self) -> list[str]:
+        """Names that any row has, in order."""
+        return sorted({name for row in self.rows for name in row})
+
+
+def read_tables(paths: Iterable[str | Path]) -> Tables:
+    """Read tables behind paths, patterns and directories; raises as :func:`read_table`."""
+    files = find_tables(paths, TABLE_SUFFIXES)
+    tables = [read_table(file) for file in files]
+    return Tables(
+        files, [row for rows, _ in tables for row in rows], sum(broken for _, broken in tables)
+    )
 
 
 def read_table(path: Path, *, limit: int | None = None) -> tuple[list[Row], int]:
@@ -44,14 +75,8 @@ def read_table(path: Path, *, limit: int | None = None) -> tuple[list[Row], int]
 
     Raises
     ------
-    CalibrationError
-        If the file holds no row.
-    LogError
-        If it is not of that kind.
-    FileAccessError
-        If it cannot be read.
-    MissingExtraError
-        Without the extra ``calibrate``.
+    CalibrationError, LogError, FileAccessError, MissingExtraError
+        If the file holds no row, is not of that kind or cannot be read; without the extra.
     """
     with _opened(path) as relation:
         names = relation.columns
@@ -66,17 +91,7 @@ def read_table(path: Path, *, limit: int | None = None) -> tuple[list[Row], int]
 
 
 def read_columns(path: Path) -> dict[str, list[Any]]:
-    """Read a parquet file, one list a column.
-
-    Raises
-    ------
-    LogError
-        If the file is no parquet.
-    FileAccessError
-        If it cannot be read.
-    MissingExtraError
-        Without the extra ``calibrate``.
-    """
+    """Read a parquet file, one list a column; raises as :func:`read_table`."""
     with _opened(path) as relation:
         rows = relation.fetchall()
         return {name: [row[i] for row in rows] for i, name in enumerate(relation.columns)}
@@ -111,17 +126,6 @@ def _parsed(text: str | None) -> Any:
         return json.loads(text or "null", parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return None
-
-
-def number(value: object) -> float | None:
-    """Return a finite number, also from text; None for anything else, truth values included."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        result = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return result if math.isfinite(result) else None
 
 
 def find_field(rows: Iterable[Row], names: tuple[str, ...]) -> str | None:

@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.calibrate.logs.tables import number
+from rlhf_budget.calibrate.logs.fields import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,14 +27,7 @@ def unnoticed_step(rows: Sequence[Mapping[str, Any]], layout: Layout) -> str | N
 
     It holds whole numbers, each in one block of rows that several prompts share, and either prompts
     come back under several of them, with several rollouts each time, or the numbers never fall and
-    the blocks are of one size.
-
-    Parameters
-    ----------
-    rows
-        First rows of a log, in its order.
-    layout
-        Where the roles are; it has no step.
+    the blocks are of one size. ``rows`` are the first of a log, in its order; it has no step.
     """
     if layout.prompt is None or not rows:
         return None

@@ -120,8 +120,8 @@ def progress_from_files(
     )
     mean = round(prompts / record["inverse"], 9)
     estimates = (
-        _counted("progress.prompts", "prompts", prompts, "distinct-prompts", prompts),
-        _counted("progress.rollouts_per_prompt", "rollouts", mean, "harmonic-mean", prompts),
+        Estimate.of("progress.prompts", "prompts", "distinct-prompts", prompts, prompts),
+        Estimate.of("progress.rollouts_per_prompt", "rollouts", "harmonic-mean", prompts, mean),
         *_spent(spending or Spending()),
     )
     return ProgressConstants(
@@ -148,21 +148,16 @@ def _missing_steps(table: Sequence[StepRow]) -> tuple[CalibrationWarning, ...]:
     return (CalibrationWarning("missing-steps", text),)
 
 
-def _counted(constant: str, unit: str, value: float, method: str, sample_size: int) -> Estimate:
-    return Estimate(constant, unit, "estimated", value, None, None, method, sample_size)
-
-
 def _spent(spending: Spending) -> tuple[Estimate, Estimate]:
-    labels = Estimate.unavailable(
-        "progress.labels", "labels", "given", "give --labels, or write progress.labels"
-    )
+    labels = ("progress.labels", "labels", "given")
+    bought = Estimate.unavailable(*labels, "give --labels, or write progress.labels")
     if spending.labels is not None:
-        labels = _counted("progress.labels", "labels", spending.labels, "given", 1)
+        bought = Estimate.of(*labels, 1, spending.labels)
     cost = Estimate.unavailable(
         "progress.cost", "currency", HOURS, "give --hours and --hourly-rate, or write progress.cost"
     )
     if spending.hours is not None and spending.hourly_rate is not None:
         money = spending.hours * spending.gpus * spending.hourly_rate + spending.other_costs
         how = OTHER if spending.other_costs else HOURS
-        cost = _counted("progress.cost", "currency", money, how, 1)
-    return labels, cost
+        cost = Estimate.of("progress.cost", "currency", how, 1, money)
+    return bought, cost

@@ -8,10 +8,16 @@ with Bradley-Terry logits ``Δ = s(r₁ - r₂)`` and the excess loss ``e`` over
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from rlhf_budget.calibrate.estimates import Calibration, CalibrationWarning, Estimate, Source
+from rlhf_budget.calibrate.estimates import (
+    Calibration,
+    CalibrationWarning,
+    Estimate,
+    Source,
+    require_level,
+)
 from rlhf_budget.calibrate.reward_model.learning_curve import (
     LARGEST_EXPONENT,
     LearningCurve,
@@ -144,30 +150,31 @@ def reward_model(
     all evaluations share, such as one evaluation set, is not in the intervals.
     """
     _require_settings(agreement, logit_scale, reward_range, level)
-    log = _log_of(points)
-    pairs, source, runs = list(log.points), log.source, log.runs
+    log = points if isinstance(points, LossLog) else _log_of(points)
     bayes = None if agreement is None else 2.0 * math.log(2.0) * (1.0 - agreement)
     bend = _curvature(curvature, agreement, logit_scale * (reward_range[1] - reward_range[0]))
-    settings = {"bayes_loss": bayes, "logit_scale": logit_scale, "curvature": bend}
-    missing = _missing(pairs, log.accuracies)
+    warnings = [
+        CalibrationWarning("not-a-reward-model", text) for text in (*log.refused, *log.doubts)
+    ]
+    missing = _missing(log)
     if missing is not None:
-        return RewardModelConstants(
-            level=level,
-            source=source,
-            estimates=_unavailable(missing),
-            warnings=(*_kind_warnings(log), CalibrationWarning("curve-not-identified", missing)),
-            **settings,  # type: ignore[arg-type]
-        )
-    curve = fit_learning_curve(pairs, lower_limit=bayes or 0.0, level=level)
-    doubts = _doubts(curve, bayes)
-    reasons = [*log.doubts, *doubts]
+        fit, estimates = None, _unavailable(missing)
+        warnings.append(CalibrationWarning("curve-not-identified", missing))
+    else:
+        fit = fit_learning_curve(log.points, lower_limit=bayes or 0.0, level=level)
+        doubts = _doubts(fit, bayes)
+        estimates = _estimates(fit, bend, logit_scale, [*log.doubts, *doubts], runs=log.runs)
+        if doubts:
+            warnings.append(_warning(fit, doubts))
     return RewardModelConstants(
         level=level,
-        source=source,
-        estimates=_estimates(curve, bend, logit_scale, reasons, _remark(curve, runs)),
-        warnings=(*_kind_warnings(log), *_warnings(curve, doubts)),
-        curve=curve,
-        **settings,  # type: ignore[arg-type]
+        source=log.source,
+        estimates=estimates,
+        warnings=tuple(warnings),
+        curve=fit,
+        bayes_loss=bayes,
+        logit_scale=logit_scale,
+        curvature=bend,
     )
 
 
@@ -186,24 +193,15 @@ def _require_settings(
         raise CalibrationError(
             f"the reward range must ascend, found {reward_range[0]:g} {reward_range[1]:g}"
         )
-    if not 0.0 < level < 1.0:
-        raise CalibrationError(f"the level must be between 0 and 1, found {level:g}")
+    require_level(level)
 
 
-def _log_of(points: Iterable[tuple[float, float]] | LossLog) -> LossLog:
-    if isinstance(points, LossLog):
-        return points
+def _log_of(points: Iterable[tuple[float, float]]) -> LossLog:
     pairs = sorted((float(labels), float(loss)) for labels, loss in points)
     source = Source(rows_read=len(pairs), rows_used=len(pairs))
     kind = kind_of((), [loss for _, loss in pairs], from_run=False)
     doubts = tuple(text for text in (kind.refused, kind.doubt) if text)
     return LossLog(tuple(pairs), source, doubts=doubts)
-
-
-def _kind_warnings(log: LossLog) -> tuple[CalibrationWarning, ...]:
-    return tuple(
-        CalibrationWarning("not-a-reward-model", text) for text in (*log.refused, *log.doubts)
-    )
 
 
 def _curvature(
@@ -223,12 +221,13 @@ def _curvature(
     return LogitCurvature(kind, slope)
 
 
-def _missing(pairs: list[tuple[float, float]], accuracies: int) -> str | None:
-    counts = {labels for labels, _ in pairs}
+def _missing(log: LossLog) -> str | None:
+    """Return why there is no curve to fit; None where there is one."""
+    counts = {labels for labels, _ in log.points}
     if len(counts) >= 2:
         return None
-    if accuracies and not counts:
-        return f"{accuracies} accuracies and no loss: an accuracy gives no error; {_HOW_TO_LOG}"
+    if log.accuracies and not counts:
+        return f"{log.accuracies} accuracies and no loss: an accuracy gives no error; {_HOW_TO_LOG}"
     found = "no loss" if not counts else f"losses at one number of labels ({min(counts):g})"
     return (
         f"{found}: a curve needs four or more numbers of labels; train on parts of the labels, or "
@@ -243,9 +242,9 @@ def _unavailable(why: str) -> tuple[Estimate, ...]:
 
 def _doubts(curve: LearningCurve, bayes: float | None) -> list[str]:
     """Return every reason why the data do not identify the curve."""
-    counts = {point.labels for point in curve.points}
-    doubts = []
     pairs = [(point.labels, point.loss) for point in curve.points]
+    counts = {labels for labels, _ in pairs}
+    doubts = []
     falls = curve.falls or (bayes is not None and fit_learning_curve(pairs).falls)
     if not falls:
         doubts.append("the loss does not fall with labels")
@@ -264,9 +263,10 @@ def _doubts(curve: LearningCurve, bayes: float | None) -> list[str]:
             f"all points are below {NEAR_CHANCE_LABELS:,} labels, where reward models are near "
             "chance, and say nothing about more"
         )
-    if _touches_an_end(curve) and curve.falls:
+    ends = curve.exponent_interval
+    if ends is not None and (ends[0] == 0.0 or ends[1] >= LARGEST_EXPONENT) and curve.falls:
         doubts.append("no exponent is ruled out at one end of its range (0 to 2)")
-    if bayes is not None and (_contradicts(curve, bayes) or falls > curve.falls):
+    if bayes is not None and (_contradicts(pairs, bayes) or falls > curve.falls):
         doubts.append(
             f"losses go below {bayes:.4g}, the least that annotators of this agreement allow: the "
             "agreement is too low, or the loss is no mean -log sigmoid of a margin"
@@ -274,31 +274,12 @@ def _doubts(curve: LearningCurve, bayes: float | None) -> list[str]:
     return doubts
 
 
-def _contradicts(curve: LearningCurve, bayes: float) -> bool:
+def _contradicts(pairs: list[tuple[float, float]], bayes: float) -> bool:
     """Whether losses are below the Bayes loss by more than their noise."""
-    points = [(point.labels, point.loss) for point in curve.points]
-    if min(loss for _, loss in points) >= bayes:
+    if min(loss for _, loss in pairs) >= bayes:
         return False
-    free = fit_learning_curve(points, level=_BEYOND_NOISE).loss_limit_interval
+    free = fit_learning_curve(pairs, level=_BEYOND_NOISE).loss_limit_interval
     return free is None or free[1] < bayes
-
-
-def _touches_an_end(curve: LearningCurve) -> bool:
-    if curve.exponent_interval is None:
-        return False
-    low, high = curve.exponent_interval
-    return low == 0.0 or high >= LARGEST_EXPONENT
-
-
-def _remark(curve: LearningCurve, runs: int | None) -> str:
-    counts = [point.labels for point in curve.points]
-    remark = f"measured from {min(counts):,.0f} to {max(counts):,.0f} labels"
-    if runs == 1:
-        remark += (
-            "; these are losses on one run's way, which is the optimiser's too: separate runs, one "
-            "a number of labels, are better"
-        )
-    return remark
 
 
 def _estimates(
@@ -306,64 +287,54 @@ def _estimates(
     bend: LogitCurvature | None,
     logit_scale: float,
     reasons: list[str],
-    remark: str,
+    *,
+    runs: int | None,
 ) -> tuple[Estimate, ...]:
-    note = "; ".join([*reasons, remark])
-
-    def estimate(
-        constant: str, unit: str, value: float, interval: tuple[float, float] | None
-    ) -> Estimate:
-        return Estimate(
-            constant,
-            unit,
-            "unreliable" if reasons else "estimated",
-            value,
-            None,
-            interval,
-            _METHOD,
-            len(curve.points),
-            note,
-            # An exponent with another curve's scale would be an error off by orders of magnitude.
-            pasted=bend is not None,
+    counts = [point.labels for point in curve.points]
+    note = f"measured from {min(counts):,.0f} to {max(counts):,.0f} labels"
+    if runs == 1:
+        note += (
+            "; these are losses on one run's way, which is the optimiser's too: separate runs, one "
+            "a number of labels, are better"
         )
-
-    exponent = estimate(_EXPONENT, "1", curve.exponent, curve.exponent_interval)
+    doubt = "; ".join(reasons)
     if bend is None:
         floor, scale, _ = _unavailable(_HOW_TO_AGREE)
-        told = f"{exponent.note}; not for the scenario without a scale that goes with it"
-        return floor, scale, replace(exponent, note=told)
-    unit_error = 1.0 / (logit_scale**2 * bend.value)
-    excess = curve.loss_limit - curve.lower_limit
-    excess_range = _shifted(curve.loss_limit_interval, -curve.lower_limit)
+        note += "; not for the scenario without a scale that goes with it"
+    else:
+        unit_error = 1.0 / (logit_scale**2 * bend.value)
+
+        def error(constant: str, loss: float, ends: tuple[float, float] | None) -> Estimate:
+            interval = None if ends is None else (ends[0] * unit_error, ends[1] * unit_error)
+            about = (constant, "reward^2", _METHOD, len(counts), loss * unit_error, None)
+            return Estimate.of(*about, interval, doubt=doubt, note=note)
+
+        least, ends = curve.lower_limit, curve.loss_limit_interval
+        excess = None if ends is None else (ends[0] - least, ends[1] - least)
+        floor = error(_FLOOR, curve.loss_limit - least, excess)
+        scale = error(_SCALE, curve.amplitude, curve.amplitude_interval)
+    about_exponent = (_EXPONENT, "1", _METHOD, len(counts), curve.exponent, None)
     return (
-        estimate(_FLOOR, "reward^2", excess * unit_error, _scaled(excess_range, unit_error)),
-        estimate(
-            _SCALE,
-            "reward^2",
-            curve.amplitude * unit_error,
-            _scaled(curve.amplitude_interval, unit_error),
+        floor,
+        scale,
+        # An exponent with another curve's scale would be an error off by orders of magnitude.
+        Estimate.of(
+            *about_exponent,
+            curve.exponent_interval,
+            doubt=doubt,
+            note=note,
+            pasted=bend is not None,
         ),
-        exponent,
     )
 
 
-def _shifted(interval: tuple[float, float] | None, by: float) -> tuple[float, float] | None:
-    return None if interval is None else (interval[0] + by, interval[1] + by)
-
-
-def _scaled(interval: tuple[float, float] | None, by: float) -> tuple[float, float] | None:
-    return None if interval is None else (interval[0] * by, interval[1] * by)
-
-
-def _warnings(curve: LearningCurve, reasons: list[str]) -> tuple[CalibrationWarning, ...]:
-    if not reasons:
-        return ()
+def _warning(curve: LearningCurve, doubts: list[str]) -> CalibrationWarning:
     fits = ""
     if curve.exponent_interval is not None:
         low, high = curve.exponent_interval
         fits = f" Exponents from {low:.2g} to {high:.2g} fit as well."
     message = (
-        f"the data do not identify the curve: {'; '.join(reasons)}.{fits} Add runs on more labels, "
+        f"the data do not identify the curve: {'; '.join(doubts)}.{fits} Add runs on more labels, "
         "spread over a factor of ten or more, or give the constants a range in the scenario"
     )
-    return (CalibrationWarning("curve-not-identified", message),)
+    return CalibrationWarning("curve-not-identified", message)

@@ -100,34 +100,19 @@ def fit_learning_curve(
 ) -> LearningCurve:
     """Fit a bounded power law to evaluation losses by profiling its exponent.
 
-    Parameters
-    ----------
-    points
-        Pairs (labels, loss): labels positive, losses in nats per pair, at least two different
-        numbers of labels. Equal labels are repetitions.
-    lower_limit
-        Least possible loss (at least 0): the Bayes loss where it is known.
-    level
-        Level of the intervals.
+    Points are pairs (labels, loss): labels positive, losses in nats per pair, at least two
+    different numbers of labels; equal labels are repetitions. ``lower_limit`` is the least possible
+    loss (at least 0): the Bayes loss where it is known.
 
-    Returns
-    -------
-    LearningCurve
-        With profile intervals: every value of a constant for which the best of the other two has
-        a sum of squared residuals within ``1 + F/(points - 3)`` of the least, ``F`` being the
-        quantile of Fisher's law with 1 and ``points - 3`` degrees of freedom (Bates and Watts
-        1988, *Nonlinear Regression Analysis*, section 6.1).
+    The profile intervals hold every value of a constant for which the best of the other two has a
+    sum of squared residuals within ``1 + F/(points - 3)`` of the least, ``F`` being the quantile of
+    Fisher's law with 1 and ``points - 3`` degrees of freedom (Bates and Watts 1988, *Nonlinear
+    Regression Analysis*, section 6.1). They hold for independent errors of equal spread; what all
+    points share, such as one evaluation set, is not in them. Where several exponents fit exactly
+    (two numbers of labels), the flattest is returned.
 
-    Raises
-    ------
-    CalibrationError
-        If there are fewer than two numbers of labels, or a value is not finite and positive.
-
-    Notes
-    -----
-    Where several exponents fit exactly (two numbers of labels), the flattest is returned. The
-    intervals hold for independent errors of equal spread; what all points share, such as one
-    evaluation set, is not in them.
+    Raises CalibrationError if there are fewer than two numbers of labels, or a value is not finite
+    and positive.
     """
     ordered = sorted((float(labels), float(loss)) for labels, loss in points)
     _require_curve(ordered)
@@ -248,13 +233,12 @@ class _Profile:
 
     def region(self, exponent: float, threshold: float) -> _Region:
         inside = self.at(_GRID).squares <= threshold
-        first, last = (
-            (int(np.argmax(inside)), int(inside.size - 1 - np.argmax(inside[::-1])))
-            if inside.any()
-            else (int(np.searchsorted(_GRID, exponent)), int(np.searchsorted(_GRID, exponent)) - 1)
-        )
-        low = SMALLEST_EXPONENT
-        high = LARGEST_EXPONENT
+        if inside.any():
+            first, last = int(np.argmax(inside)), int(inside.size - 1 - np.argmax(inside[::-1]))
+        else:  # the region lies between two points of the grid
+            first = int(np.searchsorted(_GRID, exponent))
+            last = first - 1
+        low, high = SMALLEST_EXPONENT, LARGEST_EXPONENT
         if first > 0:
             low = self._edge(min(float(_GRID[first]), exponent), float(_GRID[first - 1]), threshold)
         if last < _GRID.size - 1:
@@ -274,15 +258,14 @@ class _Profile:
         return inside
 
     def straight_squares(self) -> float:
-        in_logarithms = _line_squares(np.log(self.labels), self.losses)
-        return min(in_logarithms, _line_squares(self.labels, self.losses))
-
-
-def _line_squares(abscissa: Array, ordinate: Array) -> float:
-    centred = abscissa - abscissa.mean()
-    rest = ordinate - ordinate.mean()
-    slope = (centred @ rest) / (centred @ centred)
-    return float(((rest - slope * centred) ** 2).sum())
+        """Return the squares that a straight line leaves, in labels or in their logarithm."""
+        rest = self.losses - self.losses.mean()
+        squares = []
+        for abscissa in (np.log(self.labels), self.labels):
+            centred = abscissa - abscissa.mean()
+            slope = (centred @ rest) / (centred @ centred)
+            squares.append(float(((rest - slope * centred) ** 2).sum()))
+        return min(squares)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rlhf_budget.calibrate.logs.fields import words
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -28,50 +30,26 @@ _LANGUAGE_MODEL = 2.0
 _FIRST = 5
 _PREFIX = re.compile(r"^((eval|train|val|test)[/_])+")
 _PREFERENCE = frozenset(
-    {
-        *(f"{what}/{which}" for what in ("logps", "logits") for which in ("chosen", "rejected")),
-        *(f"rewards/{what}" for what in ("chosen", "rejected", "margins", "accuracies")),
-        "log_odds_ratio",
-        "log_odds_chosen",
-    }
+    words(
+        "logps/chosen logps/rejected logits/chosen logits/rejected rewards/chosen rewards/rejected"
+        " rewards/margins rewards/accuracies log_odds_ratio log_odds_chosen"
+    )
 )
 _REINFORCEMENT = frozenset(
-    {
-        "reward",
-        "reward_std",
-        "rewards",
-        "kl",
-        "kl_loss",
-        "objective/kl",
-        "objective/rlhf_reward",
-        "frac_reward_zero_std",
-        "completions/mean_length",
-        "completion_length",
-        "critic/score/mean",
-        "critic/rewards/mean",
-        "actor/pg_loss",
-        "actor/kl_loss",
-        "response_length",
-        "policy_loss",
-    }
+    words(
+        "reward reward_std rewards kl kl_loss objective/kl objective/rlhf_reward"
+        " frac_reward_zero_std completions/mean_length completion_length critic/score/mean"
+        " critic/rewards/mean actor/pg_loss actor/kl_loss response_length policy_loss"
+    )
 )
 _LANGUAGE = frozenset(
-    {"mean_token_accuracy", "token_accuracy", "perplexity", "ppl", "bleu", "bleu-4", "rouge-l"}
+    words("mean_token_accuracy token_accuracy perplexity ppl bleu bleu-4 rouge-l")
 )
 _REWARD_MODEL = frozenset(
-    {
-        "accuracy",
-        "acc",
-        "acc_mean",
-        "margin",
-        "mean_reward",
-        "min_reward",
-        "max_reward",
-        "reward_accuracy",
-        "pairwise_accuracy",
-        "chosen_reward",
-        "rejected_reward",
-    }
+    words(
+        "accuracy acc acc_mean margin mean_reward min_reward max_reward reward_accuracy"
+        " pairwise_accuracy chosen_reward rejected_reward"
+    )
 )
 
 
@@ -94,16 +72,9 @@ def kind_of(
 ) -> LogKind:
     """Tell what kind of training a log is of.
 
-    Parameters
-    ----------
-    keys
-        All keys of its records.
-    losses
-        Evaluation losses in the order of labels, nats.
-    training_losses
-        Training losses in order, nats.
-    from_run
-        Whether a trainer wrote it; else somebody said that these are labels and losses.
+    ``keys`` are all of its records'; evaluation losses stand in the order of labels, training
+    losses in their own, in nats. ``from_run``: a trainer wrote it; else somebody said that these
+    are labels and losses.
     """
     plain = {_PREFIX.sub("", key.lower()) for key in keys}
     for kind, marks in (

@@ -8,17 +8,13 @@ follows from the speed in the last record; a checkpoint's file is the beginning 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rlhf_budget.calibrate.estimates import Skip, Source
+from rlhf_budget.calibrate.estimates import Source
+from rlhf_budget.calibrate.logs.fields import number
 from rlhf_budget.calibrate.logs.files import find_tables
-from rlhf_budget.calibrate.logs.runs import STATE, newest_of_each_run
-from rlhf_budget.calibrate.logs.tables import (
-    Row,
-    find_field,
-    number,
-    read_table,
-)
+from rlhf_budget.calibrate.logs.names import STATE, newest_of_each_run
+from rlhf_budget.calibrate.logs.tables import Row, find_field, read_table
 from rlhf_budget.calibrate.reward_model.log_kind import LogKind, kind_of
 from rlhf_budget.calibrate.reward_model.scored_pairs import (
     pair_loss,
@@ -29,7 +25,7 @@ from rlhf_budget.calibrate.reward_model.scored_pairs import (
 from rlhf_budget.errors import CalibrationError, LogError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 LABELS_FIELDS = ("labels", "m_labels", "n_labels", "num_labels", "comparisons", "pairs")
@@ -111,77 +107,69 @@ def read_losses(
         If a file cannot be read.
     """
     files = find_tables(paths, (STATE,))
-    states, tables = _divide(files)
-    states, prefixes = _newest_of_each_run(states)
-    parts = [
-        _state_part(file, state, labels_per_step, alone=len(states) == 1)
-        for file, state in states.items()
-    ]
+    runs: dict[Path, _Run] = {}
+    tables: dict[Path, tuple[list[Row], int]] = {}
+    for file in files:
+        rows, broken = read_table(file)
+        if len(rows) == 1 and isinstance(rows[0].get("log_history"), list):
+            runs[file] = _Run(file, rows[0])
+        else:
+            tables[file] = rows, broken
+    kept = set(newest_of_each_run(runs, lambda file: runs[file].length).values())
+    beginnings = [runs.pop(file) for file in list(runs) if file not in kept]
+    parts = [_run_part(run, labels_per_step, alone=len(runs) == 1) for run in runs.values()]
     parts += [
         _table_part(file, rows, broken, labels_field, loss_field, labels_per_step)
         for file, (rows, broken) in tables.items()
     ]
-    log = _joined(files, parts, prefixes)
-    broken = [skip for skip in log.source.skipped if skip.reason in _BROKEN]
-    if broken and (strict or not (log.points or log.accuracies or log.refused)):
-        told = ", ".join(f"{skip.count} rows with {skip.reason}" for skip in broken)
+    log = _joined(files, parts, sum(len(run.evaluations) for run in beginnings))
+    place = ", ".join(map(str, files))
+    broken_rows = [skip for skip in log.source.skipped if skip.reason in _BROKEN]
+    if broken_rows and (strict or not (log.points or log.accuracies or log.refused)):
+        told = ", ".join(f"{skip.count} rows with {skip.reason}" for skip in broken_rows)
         kind = LogError if strict else CalibrationError
-        raise kind(f"{', '.join(map(str, files))}: no usable row: {told}")
+        raise kind(f"{place}: no usable row: {told}")
     if not log.points and log.refused:
         raise CalibrationError(f"no usable row: {'; '.join(log.refused)}")
     if not log.points and not log.accuracies:
         raise CalibrationError(
-            f"{', '.join(map(str, files))}: no evaluation loss; evaluate while training "
+            f"{place}: no evaluation loss; evaluate while training "
             f"(TRL: eval_strategy='steps'), so that {STATE} holds eval_loss"
         )
     return log
 
 
-def _divide(files: tuple[Path, ...]) -> tuple[dict[Path, Row], dict[Path, tuple[list[Row], int]]]:
-    states: dict[Path, Row] = {}
-    tables: dict[Path, tuple[list[Row], int]] = {}
-    for file in files:
-        rows, broken = read_table(file)
-        if len(rows) == 1 and isinstance(rows[0].get("log_history"), list):
-            states[file] = rows[0]
-        else:
-            tables[file] = rows, broken
-    return states, tables
+class _Run:
+    """A trainer_state.json."""
+
+    def __init__(self, file: Path, state: Row) -> None:
+        self.file = file
+        self.records = [record for record in state["log_history"] if isinstance(record, dict)]
+        self.evaluations = [r for r in self.records if "eval_loss" in r or "eval_accuracy" in r]
+        self.length = number(state.get("global_step")) or 0.0, len(state["log_history"])
+
+    def losses(self, key: str) -> list[float]:
+        return [loss for r in self.records if (loss := number(r.get(key))) is not None]
+
+    def kind(self) -> LogKind:
+        keys = {key for record in self.records for key in record}
+        training = self.losses("loss")
+        return kind_of(keys, self.losses("eval_loss"), training_losses=training, from_run=True)
 
 
-def _newest_of_each_run(states: dict[Path, Row]) -> tuple[dict[Path, Row], int]:
-    """Keep one log a run, and count the evaluations in the logs that are its beginnings."""
-    kept = set(newest_of_each_run(states, lambda file: _last_step(states[file])).values())
-    left_out = sum(len(_evaluations(state)) for file, state in states.items() if file not in kept)
-    return {file: state for file, state in states.items() if file in kept}, left_out
-
-
-def _last_step(state: Row) -> tuple[float, int]:
-    return number(state.get("global_step")) or 0.0, len(state["log_history"])
-
-
-def _evaluations(state: Row) -> list[Row]:
-    records = (record for record in state["log_history"] if isinstance(record, dict))
-    return [r for r in records if "eval_loss" in r or "eval_accuracy" in r]
-
-
-def _state_part(file: Path, state: Row, labels_per_step: float | None, *, alone: bool) -> _Part:
-    evaluations = _evaluations(state)
-    kind = _kind_of_run(file, state, evaluations)
+def _run_part(run: _Run, labels_per_step: float | None, *, alone: bool) -> _Part:
+    kind = _named(run.kind(), run.file)
     if kind.refused is not None:
-        return _Part((), ("not-a-reward-model",) * len(evaluations), (), kind=kind)
+        return _Part((), ("not-a-reward-model",) * len(run.evaluations), (), kind=kind)
     skips: list[str] = []
     best: dict[float, float] = {}
-    accuracies = 0
-    labels_of = _LabelCount.of(file, state, labels_per_step) if evaluations else None
-    for record in evaluations:
+    labels_of = _LabelCount.of(run, labels_per_step) if run.evaluations else None
+    for record in run.evaluations:
         loss = number(record.get("eval_loss"))
-        if labels_of is None or (loss is None and "eval_loss" not in record):
-            accuracies += 1
+        labels = None if labels_of is None else labels_of(record)
+        if "eval_loss" not in record:
             skips.append("accuracy-without-loss")
-            continue
-        labels = labels_of(record)
-        if loss is None or loss < 0.0:
+        elif loss is None or loss < 0.0:
             skips.append("unusable-loss")
         elif labels is None:
             skips.append("unusable-labels")
@@ -191,25 +179,13 @@ def _state_part(file: Path, state: Row, labels_per_step: float | None, *, alone:
             if labels in best:
                 skips.append("no-new-labels")
             best[labels] = min(loss, best.get(labels, loss))
+    accuracies = skips.count("accuracy-without-loss")
     points = sorted(best.items())
     if not alone and points:
         skips += ["not-the-lowest-loss"] * (len(points) - 1)
         points = [(points[-1][0], min(loss for _, loss in points))]
     fields = (("labels", labels_of.field if labels_of else None), ("loss", "eval_loss"))
     return _Part(tuple(points), tuple(skips), fields, accuracies, from_run=True, kind=kind)
-
-
-def _kind_of_run(file: Path, state: Row, evaluations: list[Row]) -> LogKind:
-    records = [record for record in state["log_history"] if isinstance(record, dict)]
-    found = kind_of(
-        (key for record in records for key in record),
-        [loss for record in evaluations if (loss := number(record.get("eval_loss"))) is not None],
-        training_losses=[
-            loss for record in records if (loss := number(record.get("loss"))) is not None
-        ],
-        from_run=True,
-    )
-    return _named(found, file)
 
 
 def _named(kind: LogKind, file: Path) -> LogKind:
@@ -225,18 +201,17 @@ class _LabelCount:
     field: str
 
     @classmethod
-    def of(cls, file: Path, state: Row, per_step: float | None) -> _LabelCount:
-        last = max(
-            (r for r in state["log_history"] if isinstance(r, dict)),
-            key=lambda record: number(record.get("step")) or 0.0,
-        )
+    def of(cls, run: _Run, per_step: float | None) -> _LabelCount:
+        last = max(run.records, key=lambda record: number(record.get("step")) or 0.0)
         epoch = number(last.get("epoch")) or 0.0
-        runtime, speed = _speed(state)
+        end = next((record for record in reversed(run.records) if "train_runtime" in record), {})
+        runtime = number(end.get("train_runtime"))
+        speed = number(end.get("train_samples_per_second"))
         if runtime and speed and epoch:
             return cls(float(round(runtime * speed / epoch)), None, "epoch")
         if per_step is None:
             raise CalibrationError(
-                f"{file}: the number of labels cannot be told without the last record of a "
+                f"{run.file}: the number of labels cannot be told without the last record of a "
                 "finished run (trainer.save_state() writes it); give --labels-per-step, which is "
                 "the pairs in one optimiser step over all devices and accumulation"
             )
@@ -249,13 +224,6 @@ class _LabelCount:
             return float(round(self.total * min(1.0, epoch)))
         step = number(record.get("step"))
         return None if self.per_step is None or step is None else self.per_step * step
-
-
-def _speed(state: Row) -> tuple[float | None, float | None]:
-    for record in reversed(state["log_history"]):
-        if isinstance(record, dict) and "train_runtime" in record:
-            return number(record["train_runtime"]), number(record.get("train_samples_per_second"))
-    return None, None
 
 
 def _table_part(
@@ -339,11 +307,12 @@ class _Columns:
         per_unit = 1.0
         if labels_found is None and labels is None and labels_per_step is not None:
             labels_found, per_unit = find_field(rows, _STEPS), labels_per_step
-        if labels_found is None or (loss and loss_found is None):
-            _raise_missing(file, rows, "labels" if labels_found is None else "loss")
-        assert labels_found is not None  # noqa: S101 - _raise_missing does not return
-        if loss_found is None and accuracy is None:
-            _raise_missing(file, rows, "loss")
+        if labels_found is None or (loss_found is None and (loss or accuracy is None)):
+            role = "labels" if labels_found is None else "loss"
+            present = ", ".join(sorted({name for row in rows for name in row}))
+            raise CalibrationError(
+                f"{file}: no field of {role} among {present}; give --{role}-field"
+            )
         return cls(labels_found, loss_found, accuracy, metric, per_unit)
 
     def point(self, row: Row) -> tuple[float, float] | str:
@@ -352,8 +321,9 @@ class _Columns:
             name = str(row.get(self.metric))
             if name not in LOSS_FIELDS:
                 return "accuracy-without-loss" if "accuracy" in name else "another-metric"
+        empty = (None, "")
         if self.loss is None or (
-            self.accuracy and _empty(row.get(self.loss)) and not _empty(row.get(self.accuracy))
+            self.accuracy and row.get(self.loss) in empty and row.get(self.accuracy) not in empty
         ):
             return "accuracy-without-loss"
         training = self.loss == "loss" and any(name in row for name in _TRAINING_ONLY)
@@ -365,37 +335,21 @@ class _Columns:
         return (labels * self.labels_per_unit, loss) if labels > 0.0 else "before-any-label"
 
 
-def _empty(value: Any) -> bool:
-    return value is None or value == ""
-
-
-def _raise_missing(file: Path, rows: list[Row], role: str) -> None:
-    present = ", ".join(sorted({name for row in rows for name in row}))
-    raise CalibrationError(f"{file}: no field of {role} among {present}; give --{role}-field")
-
-
-def _joined(files: tuple[Path, ...], parts: Iterable[_Part], prefixes: int) -> LossLog:
-    parts = list(parts)
-    reasons = [reason for part in parts for reason in part.skips]
-    reasons += ["earlier-checkpoint"] * prefixes
-    points = tuple(sorted(point for part in parts for point in part.points))
+def _joined(files: tuple[Path, ...], parts: list[_Part], beginnings: int) -> LossLog:
     runs = [part for part in parts if part.from_run]
-    used = sum(part.pairs or len(part.points) for part in parts)
-    source = Source(
-        files=tuple(str(file) for file in files),
+    reasons = [reason for part in parts for reason in part.skips]
+    source = Source.counted(
+        files,
+        sum(part.pairs or len(part.points) for part in parts),
+        [*reasons, *["earlier-checkpoint"] * beginnings],
         trainer="trl" if runs and len(runs) == len(parts) else None,
         fields=next((part.fields for part in parts if part.fields), ()),
-        rows_read=used + len(reasons),
-        rows_used=used,
-        skipped=tuple(Skip(r, reasons.count(r)) for r in sorted(set(reasons))),
     )
-    accuracies = sum(part.accuracies for part in parts)
-    kinds = [part.kind for part in parts]
     return LossLog(
-        points,
+        tuple(sorted(point for part in parts for point in part.points)),
         source,
-        accuracies,
+        sum(part.accuracies for part in parts),
         len(runs) or None,
-        refused=tuple(kind.refused for kind in kinds if kind.refused),
-        doubts=tuple(dict.fromkeys(kind.doubt for kind in kinds if kind.doubt)),
+        refused=tuple(part.kind.refused for part in parts if part.kind.refused),
+        doubts=tuple(dict.fromkeys(part.kind.doubt for part in parts if part.kind.doubt)),
     )

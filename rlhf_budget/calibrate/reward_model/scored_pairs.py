@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rlhf_budget.calibrate.logs.tables import number
+from rlhf_budget.calibrate.logs.fields import number
 from rlhf_budget.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -30,13 +30,7 @@ def score_columns(rows: Sequence[Row]) -> tuple[str, str] | None:
 
 
 def require_scores(file: Path, rows: Sequence[Row]) -> None:
-    """Refuse preference pairs without scores.
-
-    Raises
-    ------
-    CalibrationError
-        If these are such pairs; the message says what to log.
-    """
+    """Raise CalibrationError for preference pairs without scores; it says what to log."""
     columns = {name for row in rows for name in row}
     if columns >= _TEXTS and score_columns(rows) is None:
         raise CalibrationError(
@@ -56,13 +50,7 @@ def pair_loss(row: Row, columns: tuple[str, str]) -> float | None:
 
 
 def require_logits(file: Path, rows: Sequence[Row], columns: tuple[str, str]) -> None:
-    """Refuse ratings: a reward model's logits are no multiples of a half, all of them.
-
-    Raises
-    ------
-    CalibrationError
-        If all scores are such multiples.
-    """
+    """Raise CalibrationError for ratings: logits are no multiples of a half, all of them."""
     scores = [n for row in rows for name in columns if (n := number(row.get(name))) is not None]
     if scores and all((2 * score).is_integer() for score in scores):
         raise CalibrationError(

@@ -242,10 +242,7 @@ def rollouts_from_files(
     if len(paths) == 1 and is_training_log_file(paths[0]):
         return calibrate_log(read_metrics(paths[0], run), options)
     log = None if metrics is None else read_metrics(metrics, run)
-    with (
-        scratch_folder() as folder,
-        open_engine(engine) as opened,
-    ):
+    with scratch_folder() as folder, open_engine(engine) as opened:
         found = open_source(
             paths,
             trainer,
@@ -300,28 +297,11 @@ def calibrate(
     warnings: tuple[CalibrationWarning, ...] = (),
     steps_unknown: str | None = None,
 ) -> RolloutConstants:
-    """Run the aggregates on normalised rows and turn them into constants.
+    """Run the aggregates on rows in the columns ``fields.COLUMNS`` and make constants of them.
 
-    Parameters
-    ----------
-    rows
-        Frame with the columns ``fields.COLUMNS``.
-    layout
-        Where the columns came from.
-    engine
-        What keeps and fetches.
-    options
-        How to calibrate.
-    source
-        Files and fields, without counts.
-    log
-        The trainer's own log.
-    evaluation
-        Steps that hold evaluation rows.
-    warnings
-        What reading the files already said.
-    steps_unknown
-        Why several policies may be pooled; None where nothing says so.
+    ``source`` comes without counts; ``evaluation`` are steps that hold evaluation rows; what
+    reading the files already said is in ``warnings``; ``steps_unknown``, why several policies may
+    be pooled.
     """
     if log is not None and log.ordered:
         log = log.last(options.last_steps)
@@ -358,12 +338,7 @@ def calibrate(
         level=options.level,
         source=complete,
         estimates=estimates,
-        warnings=(
-            *warnings,
-            *selection.warnings,
-            *data_warnings(evidence),
-            *kl.warnings,
-        ),
+        warnings=(*warnings, *selection.warnings, *data_warnings(evidence), *kl.warnings),
         choices=kl.choices,
         tail=None if tail is None else tail.summary,
         groups=reward.group_estimates(evidence),

@@ -15,6 +15,7 @@ from rlhf_budget.calibrate.rollouts.tail_summary import thresholds
 if TYPE_CHECKING:
     import narwhals as nw
 
+    from rlhf_budget.calibrate.estimates import WarningCode
     from rlhf_budget.calibrate.logs.engine import Engine
     from rlhf_budget.calibrate.logs.fields import Layout
     from rlhf_budget.calibrate.logs.histogram import LogHistogram
@@ -72,9 +73,7 @@ def gather_evidence(
         )
         if known
     )
-    histogram: LogHistogram | None = None
-    if log_ratios:
-        histogram = tail_bins(used, engine)
+    histogram = tail_bins(used, engine) if log_ratios else None
     settings = groups.GroupSettings(
         low=min(row.reward_low for row in chosen),
         high=max(row.reward_high for row in chosen),
@@ -117,43 +116,43 @@ def data_warnings(evidence: Evidence) -> list[CalibrationWarning]:
     """Return what is odd about the groups."""
     totals = evidence.totals
     prompts = evidence.moments["reward"].clusters
-    found = []
-    if evidence.steps_unknown is not None:
-        found.append(CalibrationWarning("steps-unknown", evidence.steps_unknown))
-    if evidence.filtered:
-        found.append(
-            CalibrationWarning(
-                "filtered-groups",
+    cautions: tuple[tuple[WarningCode, bool, str], ...] = (
+        ("steps-unknown", evidence.steps_unknown is not None, evidence.steps_unknown or ""),
+        (
+            "filtered-groups",
+            evidence.filtered,
+            (
                 "no group has equal rewards, although some would: they were removed before logging,"
                 " which inflates the variance within and shrinks the one between prompts; log all"
-                " groups (Open-Instruct: filter_zero_std_samples false)",
-            )
-        )
-    if totals.least != totals.most:
-        found.append(
-            CalibrationWarning(
-                "dynamic-groups",
+                " groups (Open-Instruct: filter_zero_std_samples false)"
+            ),
+        ),
+        (
+            "dynamic-groups",
+            totals.least != totals.most,
+            (
                 f"groups have {totals.least} to {totals.most} rollouts: the estimator for group"
-                " sizes that may depend on the prompt is used; groups of one count for nothing",
-            )
-        )
-    if evidence.standardised:
-        found.append(
-            CalibrationWarning(
-                "standardised-rewards",
+                " sizes that may depend on the prompt is used; groups of one count for nothing"
+            ),
+        ),
+        (
+            "standardised-rewards",
+            evidence.standardised,
+            (
                 "rewards are standardised (mean 0, standard deviation 1, or each group's mean 0):"
-                " variances and range are not in the reward's own units; log raw rewards",
-            )
-        )
-    if prompts < _FEW_PROMPTS:
-        found.append(
-            CalibrationWarning(
-                "few-prompts",
+                " variances and range are not in the reward's own units; log raw rewards"
+            ),
+        ),
+        (
+            "few-prompts",
+            prompts < _FEW_PROMPTS,
+            (
                 f"{prompts} prompts: intervals are wide and approximate; use more steps"
-                " (--last-steps) or log more prompts",
-            )
-        )
-    return found
+                " (--last-steps) or log more prompts"
+            ),
+        ),
+    )
+    return [CalibrationWarning(code, message) for code, seen, message in cautions if seen]
 
 
 def _looks_filtered(totals: groups.GroupTotals, mean_share: float) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from rlhf_budget.calibrate.moments import Moments, Sums, linearise
 from rlhf_budget.scenario.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from rlhf_budget.scenario import units
 
@@ -51,14 +51,8 @@ class GroupShare(Record):
 def informative_share(mean: float, correlation: float, rollouts_per_prompt: int) -> float:
     """Return the beta-binomial share of groups whose two-valued rewards are not all equal.
 
-    Parameters
-    ----------
-    mean
-        Share p of the higher reward, in [0, 1].
-    correlation
-        Intraclass correlation ρ in [0, 1]; at 0 rollouts are independent.
-    rollouts_per_prompt
-        Group size K, at least 1.
+    ``mean`` is the share p of the higher reward, in [0, 1]; ``correlation`` is ρ in [0, 1], at 0 of
+    which rollouts are independent.
     """
     K = rollouts_per_prompt
     if not 0 < mean < 1 or correlation >= _FULL_CORRELATION:
@@ -78,12 +72,7 @@ def with_prices(
 ) -> tuple[GroupShare, ...]:
     """Return the groups with the money for one informative group, ``(prompt + K·rollout)/share``.
 
-    Parameters
-    ----------
-    groups
-        Informative groups by size.
-    prompt, rollout
-        Prices, currency.
+    Prices of a prompt and of a rollout are in currency.
     """
     return tuple(
         group
@@ -110,22 +99,10 @@ def least_costly(groups: tuple[GroupShare, ...]) -> GroupShare | None:
 
 
 def correlation_of(mean: float, share: float, rollouts_per_prompt: int) -> float | None:
-    """Return the intraclass correlation at which a share of groups is informative.
+    """Return the ρ at which a share of groups is informative; None unless 0 < mean < 1.
 
-    Parameters
-    ----------
-    mean
-        Share p of the higher reward.
-    share
-        Informative share; it falls from that of independent rollouts to 0 as rollouts of one
-        prompt become alike. A larger one counts as independent.
-    rollouts_per_prompt
-        Group size K, at least 2.
-
-    Returns
-    -------
-    float or None
-        ρ in [0, 1]; None where the mean is not strictly between 0 and 1.
+    The share falls from that of independent rollouts to 0 as rollouts of one prompt become alike. A
+    larger one counts as independent.
     """
     from scipy.optimize import brentq
 
@@ -151,16 +128,8 @@ def group_shares(
 ) -> tuple[GroupShare, ...]:
     """Return informative shares with intervals for a reward that is either ``low`` or ``high``.
 
-    Parameters
-    ----------
-    moments
-        Sums over prompts of ``variance.FEATURES``.
-    centre
-        The constant that was subtracted from group means.
-    low, high
-        The two rewards.
-    level
-        Level of the intervals.
+    ``moments`` are sums over prompts of ``variance.FEATURES``; ``centre`` was subtracted from group
+    means.
     """
     from scipy.special import ndtri
 
@@ -184,11 +153,10 @@ def _one_size(
     cost = K / share if share > 0 else None
     if not 0 < share < 1:
         return GroupShare(K, share, (share, share), cost)
-    step = 1e-5
     slopes = np.array(
         [
-            _slope(lambda x: informative_share(x, correlation, K), mean, step),
-            _slope(lambda x: informative_share(mean, x, K), correlation, step),
+            _slope(lambda x: informative_share(x, correlation, K), mean),
+            _slope(lambda x: informative_share(mean, x, K), correlation),
         ]
     )
     error = math.sqrt(max(float(slopes @ covariance @ slopes), 0.0))
@@ -197,6 +165,6 @@ def _one_size(
     return GroupShare(K, share, (low, high), cost)
 
 
-def _slope(function: Any, x: float, step: float) -> float:
-    low, high = max(0.0, x - step), min(1.0, x + step)
+def _slope(function: Callable[[float], float], x: float) -> float:
+    low, high = max(0.0, x - 1e-5), min(1.0, x + 1e-5)
     return float((function(high) - function(low)) / (high - low))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rlhf_budget.calibrate.estimates import CalibrationWarning, Estimate, Skip, Source
+from rlhf_budget.calibrate.estimates import CalibrationWarning, Estimate, Source
 from rlhf_budget.calibrate.rollouts.calibration import (
     RolloutConstants,
     RolloutOptions,
@@ -29,7 +29,7 @@ from rlhf_budget.calibrate.rollouts.reward import (
 )
 
 if TYPE_CHECKING:
-    from rlhf_budget.calibrate.logs.metrics.log import LoggedMean, MetricsLog, Quantity
+    from rlhf_budget.calibrate.logs.metrics.log import MetricsLog, Quantity
 
 _METHOD = "aggregates"
 _ONLY_ROLLOUTS = "only rollouts can give it: give the trainer's dump of rollouts beside this log"
@@ -45,17 +45,8 @@ _GROUPS = ("reward.intraclass_correlation", "1", _METHOD)
 def calibrate_log(log: MetricsLog, options: RolloutOptions) -> RolloutConstants:
     """Estimate what a trainer's log holds, and say what only rollouts can give.
 
-    Parameters
-    ----------
-    log
-        The log.
-    options
-        How to calibrate; with ``rollouts_per_prompt`` its silent groups tell the correlation.
-
-    Raises
-    ------
-    CalibrationError
-        If the log holds evaluations only.
+    With the option ``rollouts_per_prompt`` its silent groups tell the correlation. Raises
+    CalibrationError if the log holds evaluations only.
     """
     used = log.last(options.last_steps)
     tokens = logged_token_estimate(used, None, options.level)
@@ -76,9 +67,16 @@ def calibrate_log(log: MetricsLog, options: RolloutOptions) -> RolloutConstants:
             ("groups.correlation", "1"),
         )
     ]
+    steps = used.steps()
+    source = Source.counted(
+        [log.path],
+        len(used.records),
+        ["earlier-step"] * (len(log.records) - len(used.records)),
+        steps=None if log.ordered else (min(steps), max(steps)),
+    )
     return RolloutConstants(
         level=options.level,
-        source=_source(log, used),
+        source=source,
         estimates=(*missing, *kl.estimates, tokens, correlation, *logged),
         warnings=(
             CalibrationWarning(
@@ -93,34 +91,21 @@ def calibrate_log(log: MetricsLog, options: RolloutOptions) -> RolloutConstants:
     )
 
 
-def _source(log: MetricsLog, used: MetricsLog) -> Source:
-    earlier = len(log.records) - len(used.records)
-    steps = used.steps()
-    return Source(
-        files=(log.path,),
-        rows_read=len(log.records),
-        rows_used=len(used.records),
-        skipped=(Skip("earlier-step", earlier),) if earlier else (),
-        steps=None if log.ordered else (min(steps), max(steps)),
-    )
-
-
 def _groups(
     log: MetricsLog, options: RolloutOptions
 ) -> tuple[Estimate, tuple[GroupShare, ...] | None]:
     """Return the intraclass correlation and the table of groups, by inverting the silent share."""
     silent, reward = log.mean("silent_share", None), log.mean("reward", None)
-    size = options.rollouts_per_prompt
+    size, functions = options.rollouts_per_prompt, log.reward_functions()
+    note = None
     if silent is None or reward is None:
         note = "this log counts no silent groups (TRL >= 0.17: frac_reward_zero_std)"
-        return Estimate.unavailable(*_GROUPS, note), None
-    if size is None:
+    elif size is None:
         note = "give --rollouts-per-prompt, the run's K: silent groups at it tell the correlation"
-        return Estimate.unavailable(*_GROUPS, note), None
-    functions = log.reward_functions()
-    if len(functions) > 1:
+    elif len(functions) > 1:
         note = f"the reward is a sum of {len(functions)} functions, which has more than two values"
-        return Estimate.unavailable(*_GROUPS, note), None
+    if note is not None or silent is None or reward is None or size is None:
+        return Estimate.unavailable(*_GROUPS, note or ""), None
     low, high = options.reward_range or (0.0, 1.0)
     mean = (reward.value - low) / (high - low)
     deviation = log.mean("reward_deviation", None)
@@ -128,8 +113,9 @@ def _groups(
     if deviation is not None and deviation.value > widest:
         note = f"a spread of {deviation.value:.4g} is more than rewards of {low:g} or {high:g} have"
         return Estimate.unavailable(*_GROUPS, note), None
-    ends = _ends(silent, options.level)
-    values = [correlation_of(mean, 1 - share, size) for share in (silent.value, *ends)]
+    least, most = mean_interval(silent, options.level) or (silent.value, silent.value)
+    shares = (silent.value, max(0.0, least), min(1.0, most))
+    values = [correlation_of(mean, 1 - share, size) for share in shares]
     if None in values:
         note = (
             f"a mean reward of {reward.value:.4g} with {silent.value:.1%} silent groups of {size}"
@@ -137,29 +123,13 @@ def _groups(
         )
         return Estimate.unavailable(*_GROUPS, note), None
     correlation, lower, upper = (float(value or 0.0) for value in values)
-    note = (
+    doubt = (
         f"an estimate from aggregates: takes rewards to be {low:g} or {high:g}, which a log does"
         " not show, and all steps' policies to be one"
     )
-    estimate = Estimate(
-        "reward.intraclass_correlation",
-        "1",
-        "unreliable",
-        correlation,
-        None,
-        (lower, upper),
-        _METHOD,
-        silent.steps,
-        note,
-        pasted=False,
-    )
+    about = (*_GROUPS, silent.steps, correlation, None, (lower, upper))
+    estimate = Estimate.of(*about, doubt=doubt, pasted=False)
     return estimate, tuple(_share(mean, correlation, (lower, upper), K) for K in GROUP_SIZES)
-
-
-def _ends(silent: LoggedMean, level: float) -> tuple[float, float]:
-    """Return the ends of the interval of the silent share, within [0, 1]."""
-    low, high = mean_interval(silent, level) or (silent.value, silent.value)
-    return max(0.0, low), min(1.0, high)
 
 
 def _share(mean: float, correlation: float, interval: tuple[float, float], size: int) -> GroupShare:

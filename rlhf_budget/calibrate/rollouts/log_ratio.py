@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlhf_budget.calibrate.estimates import CalibrationWarning, Choice, Estimate, Status
+from rlhf_budget.calibrate.estimates import CalibrationWarning, Choice, Estimate, WarningCode
 from rlhf_budget.calibrate.logs import groups
-from rlhf_budget.calibrate.moments import Moments, Sums, linearise, mean_of_rows
+from rlhf_budget.calibrate.moments import linearise, mean_of_rows
 from rlhf_budget.calibrate.rollouts import tail_summary
 from rlhf_budget.calibrate.rollouts.evidence import LOG_IT, Evidence
 from rlhf_budget.calibrate.rollouts.tail_fits import TailFit, fit_tails
 from rlhf_budget.calibrate.rollouts.tail_summary import TailSummary
 
 if TYPE_CHECKING:
-    from rlhf_budget.calibrate.logs.histogram import LogHistogram
     from rlhf_budget.calibrate.logs.metrics.log import LoggedKl, MetricsLog
     from rlhf_budget.calibrate.rollouts.calibration import RolloutOptions
 
@@ -115,40 +114,29 @@ def tail_evidence(evidence: Evidence) -> TailEvidence | None:
     rows = moments.sums[0]
     centred = kl - evidence.settings.log_ratio_centre
     deviation = math.sqrt(max(moments.sums[2] / rows - centred**2, 0.0))
-    effect = _magnitude_effect(moments, histogram, kl**2 + deviation**2)
+    # How much prompts' likeness widens the mean of |l|, which carries over to what is fitted.
+    _, variance = linearise(moments, lambda sums: np.array([sums[3] / sums[0]]))
+    row_variance = kl**2 + deviation**2 - histogram.mean**2
+    effect = tail_summary.effect_of(float(variance[0, 0]), row_variance, rows)
     fits = fit_tails(histogram, kl, deviation, effect)
     shares = tail_summary.design_effects(moments, tuple(range(4, 4 + groups.THRESHOLDS)))
     summary = TailSummary(histogram, fits, shares, evidence.level)
     problem = _kl_problem(evidence, kl, interval)
-    status: Status = "unreliable" if problem else "estimated"
     best = fits[0] if fits else None
+    about = ("log_ratio.kl", _NATS, "mean-log-ratio", round(rows), kl, error, interval)
     gaussian = best is not None and best.family == "gaussian"
-    estimate = Estimate(
-        "log_ratio.kl",
-        _NATS,
-        status,
-        kl,
-        error,
-        interval,
-        "mean-log-ratio",
-        round(rows),
-        problem,
-        pasted=gaussian,
-    )
-    others = (
-        () if best is None else _field_estimates(best, status, problem, histogram.samples, evidence)
-    )
+    estimates = [Estimate.of(*about, doubt=problem, pasted=gaussian)]
     choice = None
     if best is not None:
+        estimates += _field_estimates(best, problem, histogram.samples, evidence.level)
         required = tuple(f"log_ratio.{field}" for field, _ in best.parameters)
         choice = Choice("log_ratio.family", best.family, required)
-    warnings = () if problem is None else (_kl_warning(evidence, problem),)
-    return TailEvidence(summary, (estimate, *others), choice, warnings)
-
-
-def _kl_warning(evidence: Evidence, problem: str) -> CalibrationWarning:
-    off_policy = _off_policy(evidence) is not None
-    return CalibrationWarning("heavy-weights" if off_policy else "kl-unstable", problem)
+    warnings: tuple[CalibrationWarning, ...] = ()
+    if problem is not None:
+        off_policy = _off_policy(evidence) is not None
+        code: WarningCode = "heavy-weights" if off_policy else "kl-unstable"
+        warnings = (CalibrationWarning(code, problem),)
+    return TailEvidence(summary, tuple(estimates), choice, warnings)
 
 
 def _off_policy(evidence: Evidence) -> float | None:
@@ -176,95 +164,57 @@ def _kl_problem(evidence: Evidence, kl: float, interval: tuple[float, float]) ->
     return None
 
 
-def _magnitude_effect(moments: Moments, histogram: LogHistogram, square: float) -> float:
-    """Return the design effect of the mean of ``|l|``, whose mean square is ``square``."""
-
-    def mean(sums: Sums) -> Sums:
-        return np.array([sums[3] / sums[0]])
-
-    _, covariance = linearise(moments, mean)
-    rows = moments.sums[0]
-    row_variance = square - histogram.mean**2
-    return tail_summary.effect_of(float(covariance[0, 0]), row_variance, rows)
-
-
 def _field_estimates(
-    fit: TailFit, status: Status, problem: str | None, samples: int, evidence: Evidence
-) -> tuple[Estimate, ...]:
+    fit: TailFit, problem: str | None, samples: int, level: float
+) -> list[Estimate]:
     from scipy.special import ndtri
 
-    reach = float(ndtri((1 + evidence.level) / 2))
+    reach = float(ndtri((1 + level) / 2))
+    note = None
+    if problem is None and fit.ks_distance > _POOR_FIT:
+        note = (
+            f"the best family is still {fit.ks_distance:.2f} away from the logs"
+            " (Kolmogorov-Smirnov): consider family empirical with samples of the log-ratio"
+        )
     found = []
     for (field, value), error in zip(fit.parameters, fit.standard_errors, strict=True):
         if field == "kl":
             continue
-        known = math.isfinite(error)
         if field == "mu":
-            interval = (value - reach * error, value + reach * error)
+            low, high = value - reach * error, value + reach * error
         else:
-            interval = (
-                value * math.exp(-reach * error / value),
-                value * math.exp(reach * error / value),
-            )
-        found.append(
-            Estimate(
-                f"log_ratio.{field}",
-                "1" if field in {"shape", "sigma"} else _NATS,
-                status,
-                value,
-                error if known else None,
-                interval if known and math.isfinite(interval[1]) else None,
-                f"maximum-likelihood-{fit.family}",
-                samples,
-                problem or _poor_fit(fit),
-            )
-        )
-    return tuple(found)
+            widening = math.exp(reach * error / value)
+            low, high = value * math.exp(-reach * error / value), value * widening
+        unit = "1" if field in {"shape", "sigma"} else _NATS
+        about = (f"log_ratio.{field}", unit, f"maximum-likelihood-{fit.family}", samples, value)
+        known = error if math.isfinite(error) else None
+        interval = (low, high) if math.isfinite(error) and math.isfinite(high) else None
+        found.append(Estimate.of(*about, known, interval, doubt=problem, note=note))
+    return found
 
 
-def _poor_fit(fit: TailFit) -> str | None:
-    if fit.ks_distance <= _POOR_FIT:
-        return None
-    return (
-        f"the best family is still {fit.ks_distance:.2f} away from the logs (Kolmogorov-Smirnov):"
-        " consider family empirical with samples of the log-ratio"
-    )
-
-
-def logged_kl_estimate(
-    logged: LoggedKl,
-) -> tuple[Estimate, tuple[CalibrationWarning, ...]]:
+def logged_kl_estimate(logged: LoggedKl) -> tuple[Estimate, list[CalibrationWarning]]:
     """Return the mean KL from a trainer's own log."""
-    ratio = logged.mean / logged.median if logged.median > 0 else math.inf
+    if logged.median <= 0:
+        bad = f"the logged {logged.key} is not positive"
+        return Estimate.unavailable("log_ratio.kl", _NATS, "metrics-median", bad), []
     note = (
         f"median over steps of {logged.key}, {logged.remark}; mean {logged.mean:.4g},"
         f" largest step {logged.largest:.4g}; the tail is not in this log ({LOG_IT})"
     )
+    ratio = logged.mean / logged.median
     unstable = not 1 / _UNSTABLE_RATIO < ratio < _UNSTABLE_RATIO or (
         logged.largest > _LARGE_STEP * logged.median
     )
-    warnings = (
-        CalibrationWarning(
-            "kl-unstable",
-            f"mean {logged.mean:.4g} and median {logged.median:.4g} of the logged KL differ much,"
-            f" or one step is far out ({logged.largest:.4g}): log the sequence log-ratio",
-        ),
+    about = ("log_ratio.kl", _NATS, "metrics-median", logged.steps)
+    found = (logged.median, None, logged.interval)
+    if not unstable:
+        return Estimate.of(*about, *found, note=note), []
+    message = (
+        f"mean {logged.mean:.4g} and median {logged.median:.4g} of the logged KL differ much,"
+        f" or one step is far out ({logged.largest:.4g}): log the sequence log-ratio"
     )
-    if logged.median <= 0:
-        bad = f"the logged {logged.key} is not positive"
-        return Estimate.unavailable("log_ratio.kl", _NATS, "metrics-median", bad), ()
-    estimate = Estimate(
-        "log_ratio.kl",
-        _NATS,
-        "unreliable" if unstable else "estimated",
-        logged.median,
-        None,
-        logged.interval,
-        "metrics-median",
-        logged.steps,
-        note,
-    )
-    return estimate, warnings if unstable else ()
+    return Estimate.of(*about, *found, doubt=note), [CalibrationWarning("kl-unstable", message)]
 
 
 def kl_per_token_estimate(per_token: float, tokens: Estimate) -> Estimate:
@@ -272,15 +222,15 @@ def kl_per_token_estimate(per_token: float, tokens: Estimate) -> Estimate:
     if tokens.value is None:
         note = "--kl-per-token needs the mean length: --tokens-field, or --metrics"
         return Estimate.unavailable("log_ratio.kl", _NATS, "kl-per-token", note)
-    interval = tokens.interval
-    return Estimate(
+    error, interval = tokens.standard_error, tokens.interval
+    return Estimate.of(
         "log_ratio.kl",
         _NATS,
-        "estimated",
-        per_token * tokens.value,
-        None if tokens.standard_error is None else per_token * tokens.standard_error,
-        None if interval is None else (per_token * interval[0], per_token * interval[1]),
         "kl-per-token",
         tokens.sample_size,
-        f"{per_token:g} nats a token as given, times the mean length; nothing is known of the tail",
+        per_token * tokens.value,
+        None if error is None else per_token * error,
+        None if interval is None else (per_token * interval[0], per_token * interval[1]),
+        note=f"{per_token:g} nats a token as given, times the mean length; nothing is known of the"
+        " tail",
     )

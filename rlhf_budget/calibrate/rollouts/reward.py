@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rlhf_budget.calibrate.estimates import Estimate, Status
+from rlhf_budget.calibrate.estimates import Estimate
 from rlhf_budget.calibrate.moments import mean_of_rows, student_interval
 from rlhf_budget.calibrate.rollouts import variance
 from rlhf_budget.calibrate.rollouts.evidence import LOG_IT, Evidence, span_of
@@ -17,18 +17,15 @@ if TYPE_CHECKING:
 
 _HARDLY_ANY_PROMPTS = 5
 _GROUPS_AT_AN_END = 3
+_TOKENS = ("costs.rollout.tokens", "tokens")
 _TOKENS_ARE_FOR = "for costs.gpu; without it the scenario gives costs.rollout as a price"
 
 
 def variance_estimates(evidence: Evidence, deviation: float | None) -> list[Estimate]:
     """Return the variances of the bound, and the reward's own where they differ.
 
-    Parameters
-    ----------
-    evidence
-        What the aggregates say.
-    deviation
-        Standard deviation of the log-ratio in nats, known from elsewhere, for rows without it.
+    ``deviation`` is the log-ratio's standard deviation in nats, known from elsewhere, for rows
+    without it.
     """
     reward = _two_variances("bound", "reward", evidence)
     if not evidence.kl_asked:
@@ -74,31 +71,21 @@ def _two_variances(prefix: str, block: str, evidence: Evidence) -> list[Estimate
         note = "needs at least two prompts with two rollouts each at one step"
         return [Estimate.unavailable(name, "reward^2", method, note) for name in names]
     parts = variance.components(moments, evidence.level)
-    status, doubt = _variance_status(evidence)
+    doubt = _doubt(evidence)
+    cut = None
+    if parts.between.value == 0 and doubt is None:
+        cut = "prompt_variance: the estimate was negative and is set to 0"
     # No law on an interval of that length has a larger variance; the log-ratio has no such limit.
     most = span_of(evidence) ** 2 / 4 if block == "reward" else math.inf
-    if parts.between.value == 0 and doubt is None:
-        doubt = "prompt_variance: the estimate was negative and is set to 0"
-    return [
-        Estimate(
-            name,
-            "reward^2",
-            status,
-            min(part.value, most),
-            part.standard_error,
-            _cut(part.interval, most),
-            method,
-            parts.groups,
-            doubt,
-            pasted=prefix == "bound",
-        )
-        for name, part in zip(names, (parts.between, parts.within), strict=True)
-    ]
-
-
-def _cut(interval: tuple[float, float], most: float) -> tuple[float, float] | None:
-    low, high = (min(end, most) for end in interval)
-    return (low, high) if math.isfinite(high) else None
+    estimates = []
+    for name, part in zip(names, (parts.between, parts.within), strict=True):
+        low, high = (min(end, most) for end in part.interval)
+        interval = (low, high) if math.isfinite(high) else None
+        about = (name, "reward^2", method, parts.groups)
+        found = (min(part.value, most), part.standard_error, interval)
+        pasted = prefix == "bound"
+        estimates.append(Estimate.of(*about, *found, doubt=doubt, note=cut, pasted=pasted))
+    return estimates
 
 
 def _variance_method(evidence: Evidence) -> str:
@@ -106,20 +93,26 @@ def _variance_method(evidence: Evidence) -> str:
     return "random-effects-anova" if equal else "unequal-groups"
 
 
-def _variance_status(evidence: Evidence) -> tuple[Status, str | None]:
+def _doubt(evidence: Evidence) -> str | None:
+    """Return why variances of these rewards are not to be relied on; None where they are."""
+    prompts = evidence.moments["reward"].clusters
     if evidence.filtered:
-        note = "groups with equal rewards were removed before logging: within is too large"
-        return "unreliable", f"{note}, between too small"
+        return (
+            "groups with equal rewards were removed before logging: within is too large,"
+            " between too small"
+        )
     if evidence.steps_unknown is not None:
-        return "unreliable", f"several policies may be pooled: {evidence.steps_unknown}"
+        return f"several policies may be pooled: {evidence.steps_unknown}"
     if evidence.settings.low == evidence.settings.high:
-        return "unreliable", "all rewards are equal: nothing can be said of their spread"
-    if evidence.moments["reward"].clusters < _HARDLY_ANY_PROMPTS:
-        return "unreliable", f"{evidence.moments['reward'].clusters} prompts are too few"
+        return "all rewards are equal: nothing can be said of their spread"
+    if prompts < _HARDLY_ANY_PROMPTS:
+        return f"{prompts} prompts are too few"
     if evidence.standardised:
-        note = "rewards are standardised: in units of the reward's standard deviation, not of the"
-        return "unreliable", f"{note} scenario's reward_range; log raw rewards"
-    return "estimated", None
+        return (
+            "rewards are standardised: in units of the reward's standard deviation, not of the"
+            " scenario's reward_range; log raw rewards"
+        )
+    return None
 
 
 def correlation_estimate(evidence: Evidence) -> Estimate:
@@ -130,32 +123,13 @@ def correlation_estimate(evidence: Evidence) -> Estimate:
     if parts is None or parts.correlation is None:
         note = "needs groups of two rollouts, and rewards that differ"
         return Estimate.unavailable(name, "1", method, note)
-    status, note_ = _variance_status(evidence)
     part = parts.correlation
-    return Estimate(
-        name,
-        "1",
-        status,
-        part.value,
-        part.standard_error,
-        part.interval,
-        method,
-        parts.groups,
-        note_,
-        pasted=False,
-    )
+    about = (name, "1", method, parts.groups, part.value, part.standard_error, part.interval)
+    return Estimate.of(*about, doubt=_doubt(evidence), pasted=False)
 
 
 def silent_group_estimates(evidence: Evidence, correlation: Estimate) -> tuple[Estimate, ...]:
-    """Return the scenario's ``groups``: mean and correlation of a reward of two values.
-
-    Parameters
-    ----------
-    evidence
-        What the aggregates say.
-    correlation
-        The reward's intraclass correlation.
-    """
+    """Return the scenario's ``groups``: mean and correlation of a reward of two values."""
     names = ("groups.mean", "groups.correlation")
     if not evidence.totals.two_valued:
         note = "the reward takes more than two values, so that no group is silent"
@@ -201,22 +175,21 @@ def reward_range_estimate(evidence: Evidence, given: tuple[float, float] | None)
     """Return the length of the interval of rewards: given, or what was seen."""
     name, unit, rows = "objective.reward_range", "reward", evidence.totals.rows
     low, high = evidence.settings.low, evidence.settings.high
+    seen = f"rewards from {low:g} to {high:g} were seen"
     if given is not None:
-        outside = low < given[0] or high > given[1]
-        note = f"rewards from {low:g} to {high:g} were seen" if outside else None
-        status: Status = "unreliable" if outside else "estimated"
-        return Estimate(name, unit, status, given[1] - given[0], None, None, "given", rows, note)
+        outside = seen if low < given[0] or high > given[1] else None
+        return Estimate.of(name, unit, "given", rows, given[1] - given[0], doubt=outside)
     if low == high:
         note = "all rewards are equal; give --reward-range LOW HIGH"
         return Estimate.unavailable(name, unit, "observed", note)
-    seen = f"rewards from {low:g} to {high:g} were seen"
+    about = (name, unit, "observed", rows, high - low)
     ends_are_reached = evidence.totals.two_valued or (
         min(evidence.totals.at_lowest, evidence.totals.at_highest) >= _GROUPS_AT_AN_END
     )
     if ends_are_reached and not evidence.standardised:
-        return Estimate(name, unit, "estimated", high - low, None, None, "observed", rows, seen)
-    note = f"{seen}: the range can be wider; give --reward-range LOW HIGH"
-    return Estimate(name, unit, "unreliable", high - low, None, None, "observed", rows, note)
+        return Estimate.of(*about, note=seen)
+    wider = f"{seen}: the range can be wider; give --reward-range LOW HIGH"
+    return Estimate.of(*about, doubt=wider)
 
 
 def token_estimate(
@@ -227,50 +200,28 @@ def token_estimate(
     if moments is None or not moments.sums[0] > 0:
         return logged_token_estimate(log, window, evidence.level)
     value, error, interval = mean_of_rows(moments, evidence.level, 1, 0)
-    rows = round(moments.sums[0])
-    name, unit = "costs.rollout.tokens", "tokens"
-    return Estimate(
-        name,
-        unit,
-        "estimated",
-        value,
-        error,
-        interval,
-        "mean",
-        rows,
-        _TOKENS_ARE_FOR,
-        pasted=False,
-    )
+    about = (*_TOKENS, "mean", round(moments.sums[0]), value, error, interval)
+    return Estimate.of(*about, note=_TOKENS_ARE_FOR, pasted=False)
 
 
 def logged_token_estimate(
     log: MetricsLog | None, window: tuple[int, int] | None, level: float
 ) -> Estimate:
     """Return the mean completion length that a trainer logs."""
-    name, unit = "costs.rollout.tokens", "tokens"
     logged = log.mean("tokens", window) if log is not None else None
     if logged is None:
         missing = "no completion lengths: give --tokens-field, or --metrics with a mean length"
-        return Estimate.unavailable(name, unit, "mean", missing)
-    return logged_mean_estimate(name, unit, logged, level, _TOKENS_ARE_FOR)
+        return Estimate.unavailable(*_TOKENS, "mean", missing)
+    return logged_mean_estimate(*_TOKENS, logged, level, _TOKENS_ARE_FOR)
 
 
 def logged_mean_estimate(
     name: str, unit: str, logged: LoggedMean, level: float, note: str
 ) -> Estimate:
     """Return what a trainer logs, averaged over steps; no scenario key."""
-    return Estimate(
-        name,
-        unit,
-        "estimated",
-        logged.value,
-        logged.standard_error,
-        mean_interval(logged, level),
-        "metrics-mean",
-        logged.steps,
-        note,
-        pasted=False,
-    )
+    found = (logged.value, logged.standard_error, mean_interval(logged, level))
+    about = (name, unit, "metrics-mean", logged.steps)
+    return Estimate.of(*about, *found, note=note, pasted=False)
 
 
 def mean_interval(logged: LoggedMean, level: float) -> tuple[float, float] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -135,21 +135,11 @@ _FAMILIES = {
 def fit_tails(
     histogram: LogHistogram, mean: float, deviation: float, design_effect: float
 ) -> tuple[TailFit, ...]:
-    """Return the fits of all families, best first.
+    """Return the fits of all families to ``|l|``, best first; none where all of it is zero.
 
-    Parameters
-    ----------
-    histogram
-        Distribution of ``|l|``.
-    mean, deviation
-        Mean and standard deviation of the signed ``l``, nats.
-    design_effect
-        Variance of the mean over that of independent rows; widens the standard errors.
-
-    Returns
-    -------
-    tuple of TailFit
-        Empty where all log-ratios are zero. ``gaussian`` is absent where the mean is not positive.
+    ``mean`` and ``deviation`` are of the signed ``l``, in nats: ``gaussian`` takes them, and is
+    absent where the mean is not positive. The design effect, the variance of the mean over that of
+    independent rows, widens the standard errors.
     """
     if histogram.samples < 2 or histogram.mean <= 0:
         return ()
@@ -167,18 +157,7 @@ def fit_tails(
         return len(fit.parameters) * math.log(samples) - 2 * fit.log_likelihood
 
     fitted.sort(key=criterion)
-    return tuple(_marked(fit, chosen=rank == 0) for rank, fit in enumerate(fitted))
-
-
-def _marked(fit: TailFit, *, chosen: bool) -> TailFit:
-    return TailFit(
-        fit.family,
-        fit.parameters,
-        fit.standard_errors,
-        fit.log_likelihood,
-        fit.ks_distance,
-        chosen,
-    )
+    return tuple(replace(fit, chosen=rank == 0) for rank, fit in enumerate(fitted))
 
 
 def _coarse(histogram: LogHistogram) -> _Bins:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from rlhf_budget.calibrate.moments import Moments, Sums, linearise
+from rlhf_budget.calibrate.moments import Moments, linearise, wilson_interval
 from rlhf_budget.scenario.records import Record
 
 if TYPE_CHECKING:
@@ -65,16 +65,13 @@ class TailSummary(Record):
         Wilson's interval with the sample size divided by the design effect (Korn and Graubard
         1998), which is measured at three quantiles and interpolated between them.
         """
-        from scipy.special import ndtri
-
         share = self.survival(t)
-        size = self.histogram.samples / self._design_effect(share)
-        z = float(ndtri((1 + self.level) / 2))
-        middle = (share + z * z / (2 * size)) / (1 + z * z / size)
-        reach = (
-            math.sqrt(share * (1 - share) / size + (z / (2 * size)) ** 2) * z / (1 + z * z / size)
-        )
-        return max(0.0, middle - reach), min(1.0, middle + reach)
+        effect = 1.0
+        points = sorted((math.log(s), effect) for s, effect in self.design_effects if s > 0)
+        if points:
+            places, effects = zip(*points, strict=True)
+            effect = float(np.interp(math.log(share), places, effects)) if share > 0 else effects[0]
+        return wilson_interval(share, self.histogram.samples / effect, self.level)
 
     @property
     def quantiles(self) -> tuple[TailQuantile, ...]:
@@ -84,13 +81,6 @@ class TailSummary(Record):
             for share in _SHARES
             if self.histogram.samples * (1 - share) >= 1
         )
-
-    def _design_effect(self, share: float) -> float:
-        points = sorted((math.log(s), effect) for s, effect in self.design_effects if s > 0)
-        if not points or share <= 0:
-            return points[0][1] if points else 1.0
-        places, effects = zip(*points, strict=True)
-        return float(np.interp(math.log(share), places, effects))
 
 
 def thresholds(histogram: LogHistogram) -> tuple[float, float, float]:
@@ -102,18 +92,9 @@ def thresholds(histogram: LogHistogram) -> tuple[float, float, float]:
 def design_effects(moments: Moments, above: tuple[int, ...]) -> tuple[tuple[float, float], ...]:
     """Return pairs (share, design effect) of shares of rows, from sums over prompts.
 
-    Parameters
-    ----------
-    moments
-        Sums over prompts; the first is the number of rows.
-    above
-        Positions of the counts among them.
+    The first sum is the number of rows; ``above`` are positions of the counts.
     """
-
-    def shares(sums: Sums) -> Sums:
-        return np.array([sums[position] / sums[0] for position in above])
-
-    values, covariance = linearise(moments, shares)
+    values, covariance = linearise(moments, lambda sums: sums[list(above)] / sums[0])
     rows = moments.sums[0]
     return tuple(
         (float(value), effect_of(float(variance), float(value * (1 - value)), rows))

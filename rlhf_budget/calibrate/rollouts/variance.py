@@ -57,19 +57,10 @@ class Components:
 
 
 def components(moments: Moments, level: float) -> Components:
-    """Return both variances and the intraclass correlation.
+    """Return both variances and the intraclass correlation, with intervals of a level in (0, 1).
 
-    Parameters
-    ----------
-    moments
-        Sums over prompts of ``FEATURES``, in that order.
-    level
-        Level of the intervals, in (0, 1).
-
-    Raises
-    ------
-    ValueError
-        If fewer than two groups have two rows.
+    ``moments`` are sums over prompts of ``FEATURES``, in that order. Raises ValueError if fewer
+    than two groups have two rows.
     """
     groups = moments.sums[0]
     if groups < 2:
@@ -105,21 +96,15 @@ def scaled_chi_square(value: float, error: float, level: float) -> Interval:
         return (value, value)
     from scipy.special import chdtri
 
-    freedom = _freedom(value, error)
+    # The standard error is itself estimated: ν = 2·value²/error² is lowered to ν²/(ν + 20), our
+    # correction, chosen so that skewed rewards with few prompts are covered too
+    # (benchmarks/calibrate_coverage.py).
+    matched = 2 * (value / error) ** 2
+    freedom = matched**2 / (matched + _CAUTION)
     tail = (1 - level) / 2
     high_quantile, low_quantile = (float(chdtri(freedom, above)) for above in (tail, 1 - tail))
     high = value * freedom / low_quantile if low_quantile > 0 else math.inf
     return (value * freedom / high_quantile, high)
-
-
-def _freedom(value: float, error: float) -> float:
-    """Degrees of freedom, lowered because the standard error is itself estimated.
-
-    With ``ν = 2·value²/error²`` they are ``ν²/(ν + 20)``: the correction is ours, chosen so that
-    skewed rewards with few prompts are covered too (benchmarks/calibrate_coverage.py).
-    """
-    matched = 2 * (value / error) ** 2
-    return matched**2 / (matched + _CAUTION)
 
 
 def _difference(

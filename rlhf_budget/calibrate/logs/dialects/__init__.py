@@ -78,13 +78,7 @@ def layout_of(columns: Iterable[str], dialect: Dialect | None) -> Layout:
 
 
 def resolve_layout(columns: Iterable[str], dialect: Dialect | None, names: FieldNames) -> Layout:
-    """Return the layout of a log with these columns, names given by hand first.
-
-    Raises
-    ------
-    CalibrationError
-        If a given name is no column, or there is no prompt or reward field.
-    """
+    """Return the layout of a log with these columns; raises as :func:`~.fields.name_fields`."""
     known = frozenset(columns)
     return name_fields(
         layout_of(known, dialect),

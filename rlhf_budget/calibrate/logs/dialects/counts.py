@@ -5,31 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect, Record, shared
+from rlhf_budget.calibrate.logs.fields import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_SUCCESSES = (
-    "n_correct",
-    "num_correct",
-    "correct_count",
-    "n_success",
-    "n_successes",
-    "successes",
-    "n_passed",
-    "num_passed",
-    "c_rl",
+_SUCCESSES = words(
+    "n_correct num_correct correct_count n_success n_successes successes n_passed num_passed c_rl"
 )
-_SIZES = (
-    "k",
-    "n_rollouts",
-    "num_rollouts",
-    "n_samples",
-    "num_samples",
-    "n_total",
-    "total",
-    "n",
-)
+_SIZES = words("k n_rollouts num_rollouts n_samples num_samples n_total total n")
 _LARGEST_GROUP = 1_000_000
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rlhf_budget.calibrate.logs.fields import Layout
     from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
 
+    Rows = nw.LazyFrame[Any]
+
 NUMERIC_TYPES = ("DOUBLE", "FLOAT", "BIGINT", "INTEGER", "INT", "SMALLINT", "TINYINT", "BOOLEAN")
 """Types of parquet columns that may hold rewards."""
 SEQUENCE_MEANS = (
@@ -39,7 +41,7 @@ class KlKey:
 class LogLesson:
     """What a trainer's own log taught about its rows."""
 
-    rows: nw.LazyFrame[Any]
+    rows: Rows
     """The rows, rewards weighed."""
     layout: Layout
     """Where the columns came from."""
@@ -76,51 +78,27 @@ class Dialect:
     standardises_rewards: ClassVar[bool] = False
     """Whether the rewards that it writes are standardised."""
 
+    fields: ClassVar[Mapping[str, Any]] = {}
+    """Roles of :class:`Layout` that its files hold elsewhere than usual names suggest."""
+
     def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:
         """Return where its files hold what, given what usual names suggest."""
         del columns
-        return replace(guessed, trainer=self.name)
+        return replace(guessed, trainer=self.name, **self.fields)
 
     def logged_rewards(
-        self,
-        layout: Layout,
-        columns: frozenset[str],
-        types: Mapping[str, str],
-        log: MetricsLog | None,
+        self, layout: Layout, types: Mapping[str, str], log: MetricsLog | None
     ) -> Layout:
         """Return the layout with its reward columns, where ``rewards_are_logged``.
 
-        Raises
-        ------
-        CalibrationError
-            If they cannot be told.
+        ``types`` has the type of every column. Raises CalibrationError if they cannot be told.
         """
-        del columns, types, log
+        del types, log
         return layout
 
     def learn_from_log(
-        self,
-        rows: nw.LazyFrame[Any],
-        layout: Layout,
-        log: MetricsLog,
-        engine: Engine,
-        *,
-        rewards_are_given: bool,
+        self, rows: Rows, layout: Layout, log: MetricsLog, engine: Engine, *, rewards_given: bool
     ) -> LogLesson:
-        """Return what the trainer's own log tells of rows that were read.
-
-        Parameters
-        ----------
-        rows
-            Frame of the normalised columns.
-        layout
-            Where they came from.
-        log
-            The trainer's own log.
-        engine
-            What fetches small results.
-        rewards_are_given
-            Whether the user named the rewards and their weights.
-        """
-        del log, engine, rewards_are_given
+        """Return what its own log tells of rows, which may be that the rewards are as given."""
+        del log, engine, rewards_given
         return LogLesson(rows, layout)

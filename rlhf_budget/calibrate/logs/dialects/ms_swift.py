@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlhf_budget.calibrate.logs.dialects.dialect import LogLesson
 from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect, Record
@@ -13,11 +13,12 @@ from rlhf_budget.calibrate.logs.fields import Field
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import narwhals as nw
-
+    from rlhf_budget.calibrate.logs.dialects.dialect import Rows
     from rlhf_budget.calibrate.logs.engine import Engine
     from rlhf_budget.calibrate.logs.fields import Layout
     from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
+
+_TOTAL = ((Field("reward"), 1.0),)
 
 
 class MsSwift(TRL, NestedDialect):
@@ -30,36 +31,24 @@ class MsSwift(TRL, NestedDialect):
 
     def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:
         """Return where its rows hold what; earlier releases write ``messages`` for the prompt."""
-        prompt = Field("prompt" if "prompt" in columns else "messages")
-        return replace(guessed, trainer=self.name, prompt=prompt, rewards=())
+        found = super().layout(columns, guessed)
+        return found if "prompt" in columns else replace(found, prompt=Field("messages"))
 
     def logged_rewards(
-        self,
-        layout: Layout,
-        columns: frozenset[str],
-        types: Mapping[str, str],
-        log: MetricsLog | None,
+        self, layout: Layout, types: Mapping[str, str], log: MetricsLog | None
     ) -> Layout:
         """Take the total where it is written, else what TRL's rules say of the functions."""
-        if "reward" in columns:
-            return replace(layout, rewards=((Field("reward"), 1.0),))
-        return super().logged_rewards(layout, columns, types, log)
+        if "reward" in types:
+            return replace(layout, rewards=_TOTAL)
+        return super().logged_rewards(layout, types, log)
 
     def learn_from_log(
-        self,
-        rows: nw.LazyFrame[Any],
-        layout: Layout,
-        log: MetricsLog,
-        engine: Engine,
-        *,
-        rewards_are_given: bool,
+        self, rows: Rows, layout: Layout, log: MetricsLog, engine: Engine, *, rewards_given: bool
     ) -> LogLesson:
         """Weigh the functions by the log, where the total is not written."""
-        if layout.rewards == ((Field("reward"), 1.0),):
+        if layout.rewards == _TOTAL:
             return LogLesson(rows, layout)
-        return super().learn_from_log(
-            rows, layout, log, engine, rewards_are_given=rewards_are_given
-        )
+        return super().learn_from_log(rows, layout, log, engine, rewards_given=rewards_given)
 
     def holds(self, record: Record) -> bool:
         """Return whether prompts, completions and steps are lists of one length."""

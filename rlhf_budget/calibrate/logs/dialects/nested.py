@@ -6,7 +6,6 @@ as any other log. A subclass says which records are its own and what rows are in
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.calibrate.logs.dialects.dialect import Dialect
@@ -15,7 +14,6 @@ from rlhf_budget.calibrate.logs.fields import GUESSES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from rlhf_budget.calibrate.logs.fields import Layout
 
 Record = dict[str, Any]
 
@@ -34,26 +32,10 @@ class NestedDialect(Dialect):
     def rows(self, record: Record, reward: str | None) -> Iterator[Record]:
         """Return the rollouts of a record, with usual names for their fields.
 
-        Parameters
-        ----------
-        record
-            One record; of this form or broken.
-        reward
-            The reward's field, where it was given by hand.
-
-        Raises
-        ------
-        NotUsable
-            If the record is left out on purpose.
-        ValueError, TypeError, KeyError
-            If it is broken.
+        ``reward`` is its field, where given by hand. Raises NotUsable if the record is left out on
+        purpose; ValueError, TypeError or KeyError if it is broken.
         """
         raise NotImplementedError
-
-    def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:
-        """Return where flat rows hold what: usual names."""
-        del columns
-        return replace(guessed, trainer=self.name)
 
 
 def first_of(record: Mapping[str, Any], role: str) -> Any:

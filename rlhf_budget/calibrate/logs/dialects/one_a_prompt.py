@@ -16,22 +16,15 @@ from rlhf_budget.calibrate.logs.dialects.nested import (
     known,
     shared,
 )
-from rlhf_budget.calibrate.logs.fields import GUESSES
+from rlhf_budget.calibrate.logs.fields import GUESSES, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _GROUPS = "group_rewards"
-_REWARD_LISTS = ("rewards", "scores", "reward", "score", "correct", "is_correct", "passed")
-_OBJECT_LISTS = (
-    "rollouts",
-    "samples",
-    "completions",
-    "responses",
-    "generations",
-    "outputs",
-    "candidates",
-    "trajectories",
+_REWARD_LISTS = words("rewards scores reward score correct is_correct passed")
+_OBJECT_LISTS = words(
+    "rollouts samples completions responses generations outputs candidates trajectories"
 )
 
 

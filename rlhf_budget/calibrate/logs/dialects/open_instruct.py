@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from rlhf_budget.calibrate.logs.dialects.dialect import Dialect, KlKey
 from rlhf_budget.calibrate.logs.fields import Field
-
-if TYPE_CHECKING:
-    from rlhf_budget.calibrate.logs.fields import Layout
 
 
 class OpenInstruct(Dialect):
@@ -20,14 +16,8 @@ class OpenInstruct(Dialect):
     kl_keys = (KlKey("objective/kl0_avg", (), "a token mean (Open-Instruct)"),)
     metadata_ending = "_metadata.jsonl"
     filters_groups = True
-
-    def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:
-        """Return where its files hold what."""
-        del columns
-        return replace(
-            guessed,
-            trainer=self.name,
-            prompt=Field("prompt_tokens"),
-            tokens=Field("response_tokens", kind="length"),
-            completion=Field("response_tokens"),
-        )
+    fields: ClassVar = {
+        "prompt": Field("prompt_tokens"),
+        "tokens": Field("response_tokens", kind="length"),
+        "completion": Field("response_tokens"),
+    }

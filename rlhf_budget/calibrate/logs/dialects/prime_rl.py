@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rlhf_budget.calibrate.logs.dialects.dialect import Dialect
 from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect, NotUsable, Record, known
@@ -60,9 +60,4 @@ class Verifiers(Dialect):
 
     name = "prime-rl"
     signatures = (frozenset({"example_id", "prompt", "completion", "reward"}),)
-
-    def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:
-        """Return where its files hold what; the step stands in the folder's name."""
-        del columns
-        step = STEP_IN_NAME
-        return replace(guessed, trainer=self.name, prompt=Field("example_id"), step=step)
+    fields: ClassVar = {"prompt": Field("example_id"), "step": STEP_IN_NAME}

@@ -13,32 +13,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rlhf_budget.calibrate.logs.dialects.dialect import NUMERIC_TYPES, Dialect, KlKey, LogLesson
-from rlhf_budget.calibrate.logs.fields import GUESSES, USED, Field
+from rlhf_budget.calibrate.logs.fields import GUESSES, USED, Field, words
 from rlhf_budget.errors import CalibrationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import narwhals as nw
-
+    from rlhf_budget.calibrate.logs.dialects.dialect import Rows
     from rlhf_budget.calibrate.logs.engine import Engine
     from rlhf_budget.calibrate.logs.fields import Layout
     from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
 
-_NOT_REWARDS = frozenset(
-    {
-        "step",
-        "prompt",
-        "completion",
-        "advantage",
-        "advantages",
-        "entropy",
-        "prompt_tokens",
-        "num_turns",
-        "image",
-        "images",
-    }
-).union(*(GUESSES[role] for role in ("policy", "reference", "log_ratio", "tokens")))
+_NOT_REWARDS = {
+    *words(
+        "step prompt completion advantage advantages entropy prompt_tokens num_turns image images"
+    ),
+    *(name for role in ("policy", "reference", "log_ratio", "tokens") for name in GUESSES[role]),
+}
 """Numeric columns of a dump that are no rewards."""
 _ROUNDING = 1e-4
 """The log holds float32 means: relative difference from the file's that still is the same."""
@@ -59,35 +50,21 @@ class TRL(Dialect):
     one_folder_a_run = True
     rewards_are_logged = True
 
-    def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:
-        """Return where its files hold what, rewards apart."""
-        del columns
-        return replace(guessed, trainer=self.name, prompt=Field("prompt"), rewards=())
+    fields: ClassVar = {"prompt": Field("prompt"), "rewards": ()}
 
     def logged_rewards(
-        self,
-        layout: Layout,
-        columns: frozenset[str],
-        types: Mapping[str, str],
-        log: MetricsLog | None,
+        self, layout: Layout, types: Mapping[str, str], log: MetricsLog | None
     ) -> Layout:
         """Take the functions that the log names, or the only column that can be a reward."""
-        if log is not None:
-            names = [name for name in log.reward_functions() if name in columns]
-        else:
-            return replace(layout, rewards=only_reward(columns, types))
+        if log is None:
+            return replace(layout, rewards=only_reward(types))
+        names = [name for name in log.reward_functions() if name in types]
         if not names:
             raise CalibrationError("no reward field: no reward column; give --reward-field")
         return replace(layout, rewards=tuple((Field(name), 1.0) for name in names))
 
     def learn_from_log(
-        self,
-        rows: nw.LazyFrame[Any],
-        layout: Layout,
-        log: MetricsLog,
-        engine: Engine,
-        *,
-        rewards_are_given: bool,
+        self, rows: Rows, layout: Layout, log: MetricsLog, engine: Engine, *, rewards_given: bool
     ) -> LogLesson:
         """Find evaluation steps and, unless rewards were given, weigh them by the log."""
         import narwhals as nw
@@ -95,7 +72,7 @@ class TRL(Dialect):
         columns = [field.name for field, _ in layout.rewards]
         steps = _step_means(rows, len(columns), engine)
         evaluation = _evaluation_steps(log, columns, steps)
-        if rewards_are_given:
+        if rewards_given:
             return LogLesson(rows, layout, evaluation)
         training = [step for step in steps if step.step not in evaluation]
         weights = _recover_weights(log, columns, training)
@@ -111,17 +88,12 @@ class TRL(Dialect):
         return LogLesson(rows.with_columns(reward=total), replace(layout, rewards=kept), evaluation)
 
 
-def only_reward(
-    columns: frozenset[str], types: Mapping[str, str]
-) -> tuple[tuple[Field, float], ...]:
+def only_reward(types: Mapping[str, str]) -> tuple[tuple[Field, float], ...]:
     """Return the only column that can be a reward, where no log tells which are.
 
-    Raises
-    ------
-    CalibrationError
-        If there is none, or several.
+    Raises CalibrationError if there is none, or several.
     """
-    numeric = (n for n in columns if types.get(n, "DOUBLE").upper() in NUMERIC_TYPES)
+    numeric = (name for name, kind in types.items() if kind.upper() in NUMERIC_TYPES)
     names = sorted(name for name in numeric if name not in _NOT_REWARDS)
     if len(names) > 1:
         listed = ",".join(f"{name}=WEIGHT" for name in names)
@@ -146,7 +118,7 @@ class _StepMeans:
     """Rows without a value, per reward column."""
 
 
-def _step_means(rows: nw.LazyFrame[Any], size: int, engine: Engine) -> list[_StepMeans]:
+def _step_means(rows: Rows, size: int, engine: Engine) -> list[_StepMeans]:
     import narwhals as nw
 
     names = [f"reward_{i}" for i in range(size)]
@@ -180,12 +152,11 @@ def _evaluation_steps(
     suspects = []
     for step in steps:
         record = records.get(step.step, {})
-        differs = any(
-            not step.nulls[index]
-            and (logged := record.get(f"rewards/{name}/mean")) is not None
-            and not _same(step.means[index], float(logged))
-            for index, name in enumerate(columns)
-        )
+        differs = False
+        for name, mean, nulls in zip(columns, step.means, step.nulls, strict=True):
+            logged = record.get(f"rewards/{name}/mean")
+            if not nulls and logged is not None:
+                differs |= abs(mean - float(logged)) > _ROUNDING * max(1.0, abs(float(logged)))
         if differs and (log.logging_steps == 1 or step.step in log.evaluations):
             suspects.append(step.step)
     return tuple(suspects)
@@ -196,20 +167,8 @@ def _recover_weights(
 ) -> tuple[float, ...]:
     """Return the weight of each reward function.
 
-    Parameters
-    ----------
-    log
-        TRL's log.
-    columns
-        Names of the reward functions.
-    steps
-        Means of the dump's steps without evaluation rows; they stand in for logged means of a
-        function that returned None, which skip the nulls.
-
-    Raises
-    ------
-    CalibrationError
-        If the log does not determine the weights.
+    Means of the dump's steps stand in for logged means of a function that returned None at times,
+    which skip its nulls. Raises CalibrationError if the log does not determine the weights.
     """
     files = {step.step: step for step in steps}
     sometimes_null = [any(step.nulls[index] for step in steps) for index in range(len(columns))]
@@ -226,35 +185,20 @@ def _recover_weights(
         if all(mean is not None for mean in means):
             rows.append(means)
             totals.append(float(record["reward"]))
-    return _solve(np.array(rows, dtype=float), np.array(totals), columns)
-
-
-def _solve(
-    means: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    totals: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    columns: Sequence[str],
-) -> tuple[float, ...]:
     problem = (
         "the trainer's log does not give the rewards' weights; give them as --reward-field "
         + ",".join(f"{name}=WEIGHT" for name in columns)
     )
-    if len(totals) == 0:
+    if not rows:
         raise CalibrationError(problem)
-    active = np.abs(means).max(axis=0) > 0
-    solution, _, rank, _ = np.linalg.lstsq(means[:, active], totals, rcond=1e-6)
-    residual = np.abs(means[:, active] @ solution - totals).max()
-    if rank < active.sum() or residual > _ROUNDING * max(1.0, float(np.abs(totals).max())):
+    logged_means, sums = np.array(rows, dtype=float), np.array(totals)
+    active = np.abs(logged_means).max(axis=0) > 0
+    solution, _, rank, _ = np.linalg.lstsq(logged_means[:, active], sums, rcond=1e-6)
+    residual = np.abs(logged_means[:, active] @ solution - sums).max()
+    if rank < active.sum() or residual > _ROUNDING * max(1.0, float(np.abs(sums).max())):
         raise CalibrationError(problem)
     weights = np.zeros(len(columns))
-    weights[active] = [_snapped(float(weight)) for weight in solution]
+    # The log's rounding to float32 is undone where a short decimal is meant.
+    short = np.array([round(float(weight), 4) for weight in solution])
+    weights[active] = np.where(np.abs(short - solution) < 1e-5, short, solution)
     return tuple(float(weight) for weight in weights)
-
-
-def _snapped(weight: float) -> float:
-    """Undo the float32 rounding of the log where a short decimal is meant."""
-    short = round(weight, 4)
-    return short if abs(short - weight) < 1e-5 else weight
-
-
-def _same(mean: float, logged: float) -> bool:
-    return abs(mean - logged) <= _ROUNDING * max(1.0, abs(logged))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rlhf_budget.calibrate.logs.dialects.dialect import SEQUENCE_MEANS, Dialect, KlKey
 from rlhf_budget.calibrate.logs.fields import Field
@@ -26,15 +26,15 @@ class Verl(Dialect):
     )
     evaluation_columns = frozenset({"uid", "score", "reward"})
 
+    fields: ClassVar = {
+        "prompt": Field("input"),
+        "rewards": ((Field("score"), 1.0),),
+        "completion": Field("output"),
+    }
+
     def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:
         """Return where its files hold what."""
-        found = replace(
-            guessed,
-            trainer=self.name,
-            prompt=Field("input"),
-            rewards=((Field("score"), 1.0),),
-            completion=Field("output"),
-        )
+        found = super().layout(columns, guessed)
         if "uid" not in columns:
             return found
         return replace(

@@ -33,12 +33,8 @@ class WandbTable(NestedDialect):
             yield dict(zip(record["columns"], values, strict=True))
 
     def logged_rewards(
-        self,
-        layout: Layout,
-        columns: frozenset[str],
-        types: Mapping[str, str],
-        log: MetricsLog | None,
+        self, layout: Layout, types: Mapping[str, str], log: MetricsLog | None
     ) -> Layout:
         """Take the usual name of a reward, else the only column that can be one."""
         del log
-        return layout if layout.rewards else replace(layout, rewards=only_reward(columns, types))
+        return layout if layout.rewards else replace(layout, rewards=only_reward(types))

@@ -99,10 +99,7 @@ class MetricsLog:
     def last(self, last_steps: str) -> MetricsLog:
         """Return the log of the last steps only: a share such as ``20%``, or a number.
 
-        Raises
-        ------
-        CalibrationError
-            If ``last_steps`` is neither, or the log holds evaluations only.
+        Raises CalibrationError if it is neither, or the log holds evaluations only.
         """
         steps = sorted(set(self.steps()))
         if not steps:
@@ -115,14 +112,8 @@ class MetricsLog:
     ) -> LoggedKl | None:
         """Return the KL per sequence over the steps of a window; None where none is logged.
 
-        Parameters
-        ----------
-        window
-            First and last step; None for all.
-        level
-            Level of the interval.
-        tokens
-            Mean completion length for logs that do not hold one.
+        ``window`` is the first and the last step, None for all; ``tokens`` is the mean completion
+        length for logs that do not hold one.
         """
         records = self._within(window)
         # A key whose lengths are logged beside it, at some steps at least, goes before others.
@@ -133,13 +124,13 @@ class MetricsLog:
                 values = [v for r in records if (v := _per_sequence(r, key, tokens)) is not None]
                 if values:
                     return LoggedKl(
-                        key.key,
-                        key.remark,
-                        statistics.median(values),
-                        statistics.fmean(values),
-                        max(values),
-                        _median_interval(values, level),
-                        len(values),
+                        key=key.key,
+                        remark=key.remark,
+                        median=statistics.median(values),
+                        mean=statistics.fmean(values),
+                        largest=max(values),
+                        interval=_median_interval(values, level),
+                        steps=len(values),
                     )
         return None
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from rlhf_budget.calibrate.logs.metrics.console import read_console
-from rlhf_budget.calibrate.logs.metrics.json_log import read_json_log
+from rlhf_budget.calibrate.logs.metrics.forms import (
+    SQLITE_START,
+    Row,
+    Runs,
+    by_run,
+    read_console,
+    read_csv_log,
+    read_json_log,
+    read_trackio,
+)
 from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
 from rlhf_budget.calibrate.logs.metrics.records import (
     is_evaluation,
@@ -15,13 +22,8 @@ from rlhf_budget.calibrate.logs.metrics.records import (
     plain_records,
     training_part,
 )
-from rlhf_budget.calibrate.logs.metrics.table import by_run, read_csv_log
 from rlhf_budget.calibrate.logs.metrics.tensorboard import is_event_file, read_event_files
-from rlhf_budget.calibrate.logs.metrics.trackio import SQLITE_START, read_trackio
 from rlhf_budget.errors import CalibrationError, FileAccessError, LogError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _FORMS = (
     "trainer_state.json, JSON lines, W&B's history or panels (CSV, parquet), TensorBoard's events,"
@@ -29,29 +31,13 @@ _FORMS = (
 )
 _PARQUET_START = b"PAR1"
 
-Rows = list[dict[str, Any]]
-
 
 def read_metrics(path: str, run: str | None = None) -> MetricsLog:
-    """Read a trainer's own log.
+    """Read a trainer's own log, in any of its forms, or a folder of TensorBoard's event files.
 
-    Parameters
-    ----------
-    path
-        The log, in any of its forms; or a folder of TensorBoard's event files.
-    run
-        Which run, where the log holds several.
-
-    Raises
-    ------
-    FileAccessError
-        If the file cannot be read.
-    LogError
-        If it is no such log.
-    CalibrationError
-        If it holds several runs and ``run`` names none of them.
-    MissingExtraError
-        For parquet and event files without the extra that reads them.
+    ``run`` says which, where the log holds several. Raises FileAccessError or LogError if it cannot
+    be read or is none, CalibrationError if ``run`` names none of several, MissingExtraError for
+    parquet and event files without the extra that reads them.
     """
     runs, steps_between = _runs(Path(path))
     rows = _chosen_run(path, runs, run)
@@ -59,16 +45,18 @@ def read_metrics(path: str, run: str | None = None) -> MetricsLog:
     if not records or not any(is_training_log(record) for record in records):
         raise LogError(f"{path}: no record of a training log; allowed: {_FORMS}")
     training = [part for record in records if (part := training_part(record)) is not None]
+    steps = sorted({int(record["step"]) for record in training})
+    distances = (later - step for step, later in pairwise(steps))
     return MetricsLog(
         path,
         tuple(training),
         frozenset(int(r["step"]) for r in records if is_evaluation(r)),
-        steps_between or _least_distance([int(record["step"]) for record in training]),
+        steps_between or min(distances, default=1),
         ordered=ordered,
     )
 
 
-def _runs(path: Path) -> tuple[Mapping[str, Rows], int | None]:
+def _runs(path: Path) -> tuple[Runs, int | None]:
     """Return the rows of each run, and the steps between them where the log says so."""
     if path.is_dir():
         events = [file for file in path.rglob("*") if file.is_file() and is_event_file(file)]
@@ -95,7 +83,7 @@ def _runs(path: Path) -> tuple[Mapping[str, Rows], int | None]:
     return read_csv_log(text) or {"": read_console(text)}, None
 
 
-def _chosen_run(path: str, runs: Mapping[str, Rows], run: str | None) -> Rows:
+def _chosen_run(path: str, runs: Runs, run: str | None) -> list[Row]:
     if run is not None and run in runs:
         return runs[run]
     ending = [name for name in runs if run and Path(name).name == run]
@@ -107,8 +95,3 @@ def _chosen_run(path: str, runs: Mapping[str, Rows], run: str | None) -> Rows:
     if run is None:
         raise CalibrationError(f"{path}: several runs: {listed}; choose one with --run")
     raise CalibrationError(f"{path}: no run {run}; there are {listed}")
-
-
-def _least_distance(steps: list[int]) -> int:
-    ordered = sorted(set(steps))
-    return min((later - step for step, later in pairwise(ordered)), default=1)

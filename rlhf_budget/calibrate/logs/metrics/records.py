@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any
+
+from rlhf_budget.calibrate.logs.fields import number, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Record = dict[str, float]
 """One record of a training log: ``step`` and numbers by their key, without the trainer's prefix."""
-Runs = dict[str, list[Record]]
-"""Records of each run of a file, in order; a file without names has one run, ``""``."""
 
 _STEPS = ("step", "global_step", "current_steps", "update", "iteration", "_step")
 """Keys of the step, best first: W&B's own ``_step`` counts calls of its logger."""
@@ -20,31 +19,14 @@ BETWEEN = " - "
 """What W&B's panels put between a run's name and a key."""
 _PREFIX = re.compile(r"^(train|training)/")
 _MARKERS = frozenset(
-    {
-        "loss",
-        "grad_norm",
-        "learning_rate",
-        "reward_std",
-        "frac_reward_zero_std",
-        "kl",
-        "kl_loss",
-        "kl_penalty",
-        "objective/kl",
-        "objective/kl0_avg",
-        "actor/kl_loss",
-        "actor/reward_kl_penalty",
-        "actor/pg_loss",
-        "critic/kl",
-        "critic/score/mean",
-        "critic/rewards/mean",
-        "completions/mean_length",
-        "response_length/mean",
-        "eval_loss",
-    }
+    words(
+        "loss grad_norm learning_rate reward_std frac_reward_zero_std kl kl_loss kl_penalty"
+        " objective/kl objective/kl0_avg actor/kl_loss actor/reward_kl_penalty actor/pg_loss"
+        " critic/kl critic/score/mean critic/rewards/mean completions/mean_length"
+        " response_length/mean eval_loss"
+    )
 )
-_BOOKKEEPING = frozenset(
-    {"step", "epoch", "_step", "_timestamp", "_runtime", "global_step", "total_flos"}
-)
+_BOOKKEEPING = frozenset(words("step epoch _step _timestamp _runtime global_step total_flos"))
 
 
 def plain_key(key: str) -> str:
@@ -58,28 +40,14 @@ def is_training_log(keys: Iterable[str]) -> bool:
     return not _MARKERS.isdisjoint(map(plain_key, keys))
 
 
-def finite(value: Any) -> float | None:
-    """Return a finite number, also from text; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
 def plain_records(rows: Iterable[Mapping[str, Any]]) -> tuple[list[Record], bool]:
     """Return records with their step, and whether it is only their order.
 
-    Parameters
-    ----------
-    rows
-        Values by key as a reader found them; what is no finite number is left out, and rows
-        without the step that others have are left out too (a tracker's side metrics).
+    What is no finite number is left out, and so are rows without the step that others have (a
+    tracker's side metrics).
     """
     numbers = [
-        {plain_key(key): n for key, value in row.items() if (n := finite(value)) is not None}
+        {plain_key(key): n for key, value in row.items() if (n := number(value)) is not None}
         for row in rows
     ]
     step = next((key for key in _STEPS if any(key in row for row in numbers)), None)

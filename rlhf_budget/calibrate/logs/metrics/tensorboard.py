@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from rlhf_budget.calibrate.logs.metrics.forms import Runs
+
 _HEAD, _CHECKSUM = 12, 4
 _FLOAT, _DOUBLE = 1, 2  # types of a tensor that holds one number
 
@@ -23,19 +25,11 @@ def is_event_file(path: Path) -> bool:
     return "tfevents" in path.name
 
 
-def read_event_files(paths: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
+def read_event_files(paths: Sequence[Path]) -> Runs:
     """Return the scalars of each folder of event files, one row a step.
 
     A folder is a run: a resumed run adds a file to it, whose values replace earlier ones.
-
-    Raises
-    ------
-    LogError
-        If a file is no event file.
-    FileAccessError
-        If it cannot be read.
-    MissingExtraError
-        Without the extra ``tensorboard``.
+    Raises LogError or FileAccessError if a file is none, or MissingExtraError without its extra.
     """
     runs: dict[str, dict[int, dict[str, Any]]] = {}
     for path in sorted(paths):
