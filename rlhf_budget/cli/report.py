@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
-from rlhf_budget.cli.output import deliver
+from rlhf_budget.cli.output import deliver, notice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rlhf_budget.studies.comparison import Entry
 
 
 def report(
@@ -24,6 +29,7 @@ def report(
         str,
         typer.Option("--output", "-o", metavar="FILE", help="Page to write; - prints it."),
     ] = "report.html",
+    information: options.Information = False,
     tolerance: options.Tolerance = 1e-6,
     quiet: options.Quiet = False,
     _debug: options.Debug = False,
@@ -35,8 +41,16 @@ def report(
     For example: rlhf-budget report scenario.yaml -o report.html
     """
     from rlhf_budget.report.page.make import make_page
-    from rlhf_budget.studies.comparison import load_entries
 
-    command = shlex.join(["rlhf-budget", "report", *files, "-o", output])
-    page = make_page(load_entries(files), command=command, tolerance=tolerance)
+    asked = ["--information"] if information else []
+    command = shlex.join(["rlhf-budget", "report", *files, *asked, "-o", output])
+    if information:
+        notice("Planning for every value that a constant may have ...", quiet=quiet)
+
+    def entries() -> Sequence[Entry]:
+        from rlhf_budget.studies.comparison import load_entries
+
+        return load_entries(files)
+
+    page = make_page(entries, command=command, tolerance=tolerance, information=information)
     deliver(page, output, quiet=quiet)

@@ -80,7 +80,7 @@ def report(scenario: Scenario | Mapping[str, Scenario]) -> Page:
 
     named = scenario if hasattr(scenario, "items") else {scenario.name: scenario}
     entries = [Entry(name, each) for name, each in named.items()]
-    return Page(make_page(entries, command="rlhf_budget.report(scenario)  # Python"))
+    return Page(make_page(lambda: entries, command="rlhf_budget.report(scenario)  # Python"))
 
 
 def plan_html(plan: Plan) -> str:

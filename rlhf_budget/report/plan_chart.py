@@ -52,8 +52,14 @@ def plan_chart(plan: Plan, found: Swings) -> Any:
 
 def decisions(plan: Plan) -> dict[str, str]:
     """Fields of an allocation that a plan decides -> their titles."""
-    titles = {"prompts": "prompts", "rollouts_per_prompt": "rollouts per prompt"}
-    return titles | ({"labels": "labels to buy"} if buys_labels(plan.scenario) else {})
+    whole = plan.progress is not None
+    titles = {
+        "prompts": "prompts in all" if whole else "prompts",
+        "rollouts_per_prompt": "rollouts per prompt",
+        "labels": "labels in all" if whole else "labels to buy",
+    }
+    shown = buys_labels(plan.scenario)
+    return {name: title for name, title in titles.items() if shown or name != "labels"}
 
 
 def said(swing: Swing) -> str:

@@ -51,7 +51,7 @@ def plan_document(plan: Plan, advice: Advice | None = None) -> Document:
         Section("Why", reasons(plan)),
         _sensitivity(plan),
         _guarantees(plan),
-        _uncertain(plan, advice),
+        uncertain_section(plan, advice),
         Section("Proof", (Paragraph(proof(plan)),)),
         _warnings(plan),
     )
@@ -224,7 +224,8 @@ def _guarantees(plan: Plan) -> Section:
 # --- what is not known ---------------------------------------------------------------------------
 
 
-def _uncertain(plan: Plan, advice: Advice | None) -> Section:
+def uncertain_section(plan: Plan, advice: Advice | None) -> Section:
+    """Decisions at both ends of every range, and which constants are guesses; empty for neither."""
     parts: list[Table | Paragraph] = []
     if plan.assumed:
         rows = [row for entry in plan.assumed for row in _ends(plan, entry)]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
+import altair as alt
 import pytest
 from conftest import scenario_mapping
 from hypothesis import given
@@ -17,6 +20,7 @@ from hypothesis import strategies as st
 import rlhf_budget
 from rlhf_budget import InfeasibleError, load_scenario, plan
 from rlhf_budget.cli.app import run
+from rlhf_budget.planning.results import WorthKnowing
 from rlhf_budget.report.page.content import PageContent, budgets, constants_section, page_content
 from rlhf_budget.report.page.render import render_page
 from rlhf_budget.studies.comparison import Entry
@@ -94,7 +98,7 @@ def test_charts_have_their_data_and_words(page: str) -> None:
     for words, name in drawn:
         assert len(words) > 20
         spec = json.loads(reader.scripts[name])
-        assert spec["$schema"].startswith("https://vega.github.io/schema/vega-lite/")
+        alt.Chart.from_dict(spec)  # raises where it is no Vega-Lite
         assert "#" not in json.dumps(spec["config"])  # colours are the page's own
 
 
@@ -207,7 +211,7 @@ def test_without_the_extra_the_command_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(__import__("sys").modules, "altair", None)
+    monkeypatch.setitem(__import__("sys").modules, "vl_convert", None)
     assert run(["init"]) == 0
     assert run(["report", "scenario.yaml", "-o", "page.html"]) == 2
     assert "rlhf-budget[plot]" in capsys.readouterr().err
@@ -221,13 +225,91 @@ def test_a_plan_without_figures_still_makes_a_page() -> None:
     assert "s0-sensitivity" not in text
 
 
+# --- what is not known, and a run under way ------------------------------------------------------
+
+UNSURE = {
+    "log_ratio": {"family": "gaussian", "kl": {"low": 3, "high": 18}},
+    "sources": {"costs.label": "guess"},
+}
+
+
+def test_what_is_not_known_has_its_section() -> None:
+    content = content_of(scenario_mapping(**UNSURE))
+    page = render_page(content, "")
+    reader = Reader(page)
+    assert {"s0-unknown", "s0-swings"} <= set(reader.ids)
+    assert "#s0-unknown" in reader.addresses
+    spec = json.loads(reader.scripts["s0-swings"])
+    rows = {(row["name"], row["end"]): row for row in spec["layer"][0]["data"]["values"]}
+    scenario = load_scenario(scenario_mapping(**UNSURE))
+    for value, end in ((0.75, "low"), (3.0, "high")):
+        there = plan(scenario.with_values({"costs.label": value}))
+        row = rows["costs.label", end]
+        assert row["value"] == pytest.approx(there.bound.total, rel=1e-6)
+        assert row["middle"] == plan(scenario).bound.total
+        assert f"{there.allocation.labels:,}" in page
+    assert len(rows) == 4
+    section = page.partition('id="s0-unknown"')[2].partition("<h2")[0]
+    assert "log_ratio.kl (range)" in section
+    assert "--information" in section
+    # Said once.
+    assert page.count("Constants that are not known</h") == 1
+
+
+def test_worth_is_shown_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    worth = WorthKnowing("log_ratio.kl", 0.0123, 0.001, 4321.0)
+    monkeypatch.setattr(
+        "rlhf_budget.report.page.content.with_information",
+        lambda plan: replace(plan, information=(worth,)),
+    )
+    entries = [Entry("one", load_scenario(scenario_mapping(**UNSURE)))]
+    content = page_content(entries, command="x", tolerance=1e-6, information=True)
+    page = render_page(content, "")
+    section = page.partition('id="s0-unknown"')[2].partition("<h2")[0]
+    assert "Before you spend, find out" in section
+    assert "4,321" in section
+    assert page.count("Before you spend, find out</h") == 1
+    assert "--information, which" not in page
+
+
+def test_where_all_is_known_and_nothing_runs_there_are_no_such_sections(page: str) -> None:
+    ids = set(Reader(page).ids)
+    assert not {"s0-unknown", "s0-run", "s0-swings", "s0-behind"} & ids
+
+
+def test_a_run_under_way_has_its_section() -> None:
+    behind = {"prompts": 1000, "rollouts_per_prompt": 8, "labels": 2000, "cost": 9000}
+    written = scenario_mapping(progress=behind)
+    page = render_page(content_of(written), "")
+    reader = Reader(page)
+    found = plan(load_scenario(written))
+    assert found.to_come is not None
+    section = page.partition('id="s0-run"')[2].partition("<h2")[0]
+    for text in (f"{found.to_come.prompts:,}", f"{found.allocation.prompts:,}", "Best rest"):
+        assert text in section, text
+    rows = json.loads(reader.scripts["s0-behind"])["data"]["values"]
+    shares = {(row["name"], row["part"]): row["share"] for row in rows}
+    assert shares["cost", "behind"] == pytest.approx(9000 / found.cost.total)
+    assert shares["prompts", "behind"] == pytest.approx(1000 / found.allocation.prompts)
+    for name in ("s0-behind", "s0-bound", "s0-money"):
+        alt.Chart.from_dict(json.loads(reader.scripts[name]))
+
+
+def test_a_page_loads_no_altair() -> None:
+    code = (
+        "import sys; from rlhf_budget.report.page.make import make_page;"
+        "import rlhf_budget.report.page.render; print('altair' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
+
+
 # --- notebooks -----------------------------------------------------------------------------------
 
 
 def test_the_room_of_reports_makes_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The name is function and package at once, whatever is imported first."""
     monkeypatch.setattr("rlhf_budget.report.page.make.vega_scripts", lambda: nullcontext(str))
-    monkeypatch.setattr("rlhf_budget.report.page.make.altair_package", lambda: None)
     import rlhf_budget.report.html as submodule
 
     scenario = load_scenario(scenario_mapping(name="mine"))

@@ -37,6 +37,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 CURRENT = {"prompts": 5000, "rollouts_per_prompt": 8, "labels": 3000}
+GUESSES = {"costs.label": "guess", "log_ratio.kl": "guess"}
 CHANGED = scenario_mapping(costs={"prompt": 5.0, "rollout": 0.02, "label": 0.2})
 
 
@@ -44,10 +45,10 @@ CHANGED = scenario_mapping(costs={"prompt": 5.0, "rollout": 0.02, "label": 0.2})
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("page") / "report.html"
     entries = [
-        Entry("base", load_scenario(scenario_mapping(current=CURRENT))),
+        Entry("base", load_scenario(scenario_mapping(current=CURRENT, sources=GUESSES))),
         Entry("<b>cheap</b> 'labels'", load_scenario(CHANGED)),
     ]
-    file.write_text(make_page(entries, command="rlhf-budget report x"), encoding="utf-8")
+    file.write_text(make_page(lambda: entries, command="rlhf-budget report x"), encoding="utf-8")
     return file.as_uri()
 
 

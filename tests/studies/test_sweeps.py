@@ -215,6 +215,14 @@ def test_decisions_are_steps_and_no_term_is_joined_across_jumps_of_k() -> None:
     assert {row["value"] for row in diamonds["data"]["values"]} == {2000, 8, 5000}
 
 
+def test_budgets_below_what_a_run_has_spent_are_marked() -> None:
+    behind = {"prompts": 1000, "rollouts_per_prompt": 8, "labels": 2000, "cost": 9000}
+    found = swept(spaced("budget", 2000.0, 80000.0, points=6), progress=behind)
+    assert [point.status for point in found.points][:2] == ["invalid", "invalid"]
+    assert found.doublings
+    assert min(each.budget for each in found.doublings) >= 9000
+
+
 def test_what_a_doubling_buys_is_planned_through_the_own_budget() -> None:
     mapping = scenario_mapping()
     found = sweep(load_scenario(mapping), spaced("budget", 1e4, 1e8, points=3))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from rlhf_budget.report.charts import altair_package
-from rlhf_budget.report.document import Column, Row, Table
+from rlhf_budget.report.document import Column, Row, Table, tabulated
 from rlhf_budget.report.numbers import percent, significant
 from rlhf_budget.report.page.content import REACH, frontier_table
+from rlhf_budget.report.plan_chart import decisions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from rlhf_budget.report.page.content import PlanContent
     from rlhf_budget.studies.comparison import Difference
+
+Spec = dict[str, Any]
+"""Vega-Lite, or a part of it."""
 
 TERMS: Final = {
     "bound": ("total", "var(--ink)", [1, 0]),
@@ -44,7 +48,7 @@ class Figure:
     """Heading."""
     words: str
     """What it shows, for those who do not see it."""
-    spec: dict[str, Any]
+    spec: Spec
     """Vega-Lite."""
     table: Table
     """The numbers behind it."""
@@ -86,6 +90,101 @@ def sensitivity_figure(content: PlanContent, name: str) -> Figure | None:
     )
 
 
+def swings_figure(content: PlanContent, name: str) -> Figure | None:
+    """Bars of the bound at both ends of each constant that is not known; None where all is."""
+    found = content.swings
+    if found is None or not found.constants:
+        return None
+    ends = [
+        (swing.constant, title, end)
+        for swing in found.constants
+        for title, end in (("low", swing.low), ("high", swing.high))
+        if end.bound is not None
+    ]
+    order = [swing.constant for swing in found.constants]
+    rows = [
+        {"name": constant, "end": title, "middle": found.bound, "value": end.bound}
+        for constant, title, end in ends
+    ]
+    bars: Spec = {
+        "data": {"values": rows},
+        "mark": "bar",
+        "encoding": {
+            "y": _labels(order),
+            "yOffset": {"field": "end", "type": "nominal", "sort": ["low", "high"]},
+            "x": _number("middle") | {"scale": {"zero": False}, "axis": {**_FEW_TICKS}},
+            "x2": {"field": "value"},
+            "color": _named("end", ["low", "high"], ["var(--blue)", "var(--orange)"])
+            | {"legend": _LEGEND},
+        },
+    }
+    line = {
+        "data": {"values": [{"middle": found.bound}]},
+        "mark": {"type": "rule", "color": "var(--ink)", "strokeWidth": 1.5},
+        "encoding": {"x": _number("middle")},
+    }
+    chart = {"layer": [bars, line], "height": 28 * len(order)}
+    table = tabulated(
+        ends,
+        ("constant", "text", itemgetter(0)),
+        ("at", "plain", lambda row: float(f"{row[2].value:.3g}")),
+        ("bound", "significant", lambda row: row[2].bound),
+        *(
+            (title, "integer", lambda row, field=field: getattr(row[2].allocation, field))
+            for field, title in decisions(content.plan).items()
+        ),
+    )
+    widest = found.constants[0]
+    words = (
+        "Bars of the bound with each constant that is not known at its lower and its upper end, "
+        f"planned anew; {widest.constant} moves it most, by {significant(widest.width)}."
+    )
+    title = (
+        "The best bound where a constant is low or high: ranges at 5 and 95 %, guesses half and "
+    )
+    title += "twice; the line is the plan"
+    return Figure(f"{name}-swings", title, words, _spec(chart), table)
+
+
+def run_figure(content: PlanContent, name: str) -> Figure | None:
+    """Bars of how much of a run under way is behind; None before a run."""
+    plan = content.plan
+    behind, rest = plan.progress, plan.to_come
+    if behind is None or rest is None:
+        return None
+    used = behind.prompts * behind.rollouts_per_prompt
+    parts = {
+        "prompts": (behind.prompts, rest.prompts),
+        "rollouts": (used, rest.rollouts),
+        "labels": (behind.labels, rest.labels),
+        "cost": (plan.cost.total - rest.cost, rest.cost),
+    }
+    shares = {title: done / (done + left) for title, (done, left) in parts.items() if done + left}
+    names = ["behind", "to come"]
+    rows = [
+        {"name": title, "part": part, "order": order, "share": value}
+        for title, share in shares.items()
+        for order, (part, value) in enumerate(zip(names, (share, 1.0 - share), strict=True))
+    ]
+    chart: Spec = {
+        "data": {"values": rows},
+        "mark": "bar",
+        "encoding": {
+            "y": _labels(list(shares)),
+            "x": _number("share") | {"stack": "zero", "axis": {"format": "%", **_FEW_TICKS}},
+            "color": _named("part", names, ["var(--muted)", "var(--blue)"]) | {"legend": _LEGEND},
+            "order": _number("order"),
+        },
+        "height": 24 * len(shares),
+    }
+    table = Table(
+        (Column(""), Column("behind", "percent")),
+        tuple(Row((title, share)) for title, share in shares.items()),
+    )
+    words = f"Bars of what is behind: {percent(shares.get('cost', 0.0))} of the cost."
+    return Figure(f"{name}-behind", "How much of the whole is behind", words, _spec(chart), table)
+
+
 def attribution_figure(difference: Difference, baseline: str, name: str) -> Figure | None:
     """Bars of where the difference from the baseline comes from."""
     parts = [(group.group, group.contribution) for group in difference.attribution.groups]
@@ -97,10 +196,10 @@ def attribution_figure(difference: Difference, baseline: str, name: str) -> Figu
 
 
 # --- charts --------------------------------------------------------------------------------------
+# Written as Vega-Lite itself: importing Altair takes as long as all plans of a page.
 
 
-def _bound_chart(content: PlanContent) -> Any:
-    altair = altair_package()
+def _bound_chart(content: PlanContent) -> Spec:
     planned = content.frontier.planned
     names = [
         name
@@ -112,36 +211,37 @@ def _bound_chart(content: PlanContent) -> Any:
         for value, point in planned
         for name in names
     ]
-    legend = altair.Legend(title=None, orient="top", symbolType="stroke", symbolSize=300, columns=2)
-    colours = altair.Scale(domain=names, range=[TERMS[name][1] for name in names])
-    dashes = altair.Scale(domain=names, range=[TERMS[name][2] for name in names])
-    lines = (
-        altair.Chart(altair.Data(values=rows))
-        .mark_line(strokeWidth=2.2)
-        .encode(
-            x=_budget_axis(content),
-            y=altair.Y("value:Q", title="reward units"),
-            color=altair.Color("term:N", scale=colours, legend=legend),
-            strokeDash=altair.StrokeDash("term:N", scale=dashes, legend=legend),
-        )
-    )
-    return altair.layer(lines, *_now(content), _rule(content))
+    legend = _LEGEND | {"symbolType": "stroke", "symbolSize": 300, "columns": 2}
+    colours, dashes = ([TERMS[name][index] for name in names] for index in (1, 2))
+    lines = {
+        "data": {"values": rows},
+        "mark": {"type": "line", "strokeWidth": 2.2},
+        "encoding": {
+            "x": _budget_axis(content),
+            "y": _number("value", "reward units"),
+            "color": _named("term", names, colours) | {"legend": legend},
+            "strokeDash": _named("term", names, dashes) | {"legend": legend},
+        },
+    }
+    return _layered(content, [lines, *_now(content)])
 
 
-def _now(content: PlanContent) -> list[Any]:
-    altair, now = altair_package(), content.plan.current
+def _now(content: PlanContent) -> list[Spec]:
+    now = content.plan.current
     numbers = [float(value) for value, _ in content.frontier.planned]
     if now is None or not min(numbers) <= now.cost.total <= max(numbers):
         return []
-    row = {"at": now.cost.total, "value": now.bound.total}
-    mark = altair.Chart(altair.Data(values=[row])).mark_point(
-        shape="diamond", size=130, filled=True, color="var(--ink)", opacity=1
-    )
-    return [mark.encode(x="at:Q", y="value:Q")]
+    mark = {"type": "point", "shape": "diamond", "size": 130, "filled": True, "color": "var(--ink)"}
+    return [
+        {
+            "data": {"values": [{"at": now.cost.total, "value": now.bound.total}]},
+            "mark": mark | {"opacity": 1},
+            "encoding": {"x": _number("at"), "y": _number("value")},
+        }
+    ]
 
 
-def _money_chart(content: PlanContent) -> Any:
-    altair = altair_package()
+def _money_chart(content: PlanContent) -> Spec:
     planned = content.frontier.planned
     names = [n for n in MONEY if any(getattr(p.optimum.cost, n) > 0 for _, p in planned)]
     rows = [
@@ -155,70 +255,62 @@ def _money_chart(content: PlanContent) -> Any:
         if point.optimum.cost.total > 0
         for order, name in enumerate(names)
     ]
-    legend = altair.Legend(title=None, orient="top")
-    colours = altair.Scale(domain=names, range=[MONEY[name] for name in names])
-    areas = (
-        altair.Chart(altair.Data(values=rows))
-        .mark_area(stroke="var(--paper)", strokeWidth=1, opacity=1)
-        .encode(
-            x=_budget_axis(content),
-            y=altair.Y(
-                "share:Q",
-                title="share of the cost",
-                stack="zero",
-                scale=altair.Scale(domain=[0, 1]),
-                axis=altair.Axis(format="%"),
-            ),
-            color=altair.Color("part:N", scale=colours, legend=legend),
-            order=altair.Order("order:Q"),
-        )
-    )
-    return altair.layer(areas, _rule(content))
+    share = {"stack": "zero", "scale": {"domain": [0, 1]}, "axis": {"format": "%"}}
+    areas = {
+        "data": {"values": rows},
+        "mark": {"type": "area", "stroke": "var(--paper)", "strokeWidth": 1, "opacity": 1},
+        "encoding": {
+            "x": _budget_axis(content),
+            "y": _number("share", "share of the cost") | share,
+            "color": _named("part", names, [MONEY[name] for name in names]) | {"legend": _LEGEND},
+            "order": _number("order"),
+        },
+    }
+    return _layered(content, [areas])
 
 
-def _budget_axis(content: PlanContent) -> Any:
-    altair = altair_package()
-    return altair.X(
-        "at:Q",
-        title=f"budget, {content.plan.scenario.currency} (log scale)",
-        scale=altair.Scale(type="log", nice=False),
-        axis=altair.Axis(format="~s", labelOverlap="greedy", tickCount=6, grid=False),
-    )
+def _layered(content: PlanContent, layers: list[Spec]) -> Spec:
+    """Layers with a vertical rule at the slider's budget, moved by the signal ``budget``."""
+    rule = {
+        "data": {"values": [{}]},
+        "transform": [{"calculate": "budget", "as": "at"}],
+        "mark": {
+            "type": "rule",
+            "color": "var(--ink)",
+            "strokeDash": [4, 3],
+            "strokeWidth": 1.5,
+        },
+        "encoding": {"x": _number("at")},
+    }
+    moved = {"name": "budget", "value": content.plan.scenario.budget}
+    return {"params": [moved], "layer": [*layers, rule]}
 
 
-def _rule(content: PlanContent) -> Any:
-    """A vertical rule at the slider's budget, moved by the signal ``budget``."""
-    altair, budget = altair_package(), content.plan.scenario.budget
-    moved = altair.param(name="budget", value=budget)
-    rule = altair.Chart(altair.Data(values=[{}])).transform_calculate(at="budget")
-    mark = rule.mark_rule(color="var(--ink)", strokeDash=[4, 3], strokeWidth=1.5)
-    return mark.encode(x="at:Q").add_params(moved)
+def _budget_axis(content: PlanContent) -> Spec:
+    axis = {"format": "~s", "labelOverlap": "greedy", "tickCount": 6, "grid": False}
+    title = f"budget, {content.plan.scenario.currency} (log scale)"
+    return _number("at", title) | {"scale": {"type": "log", "nice": False}, "axis": axis}
 
 
 def _bars(
-    name: str, title: str, axis: str, rows: Iterable[tuple[str, float]], *, is_share: bool = True
+    name: str, title: str, axis: str, rows: Sequence[tuple[str, float]], *, is_share: bool = True
 ) -> Figure:
-    altair = altair_package()
     values = [{"name": label, "value": value} for label, value in rows]
-    order = [entry["name"] for entry in values]
-    axis_ = altair.Axis(format="+.2~%" if is_share else "+.2~g", tickCount=4, labelOverlap=True)
-    chart = (
-        altair.Chart(altair.Data(values=values))
-        .mark_bar()
-        .encode(
-            y=altair.Y("name:N", title=None, sort=order, axis=altair.Axis(labelLimit=210)),
-            x=altair.X("value:Q", title=None, axis=axis_),
-            color=altair.condition(
-                "datum.value > 0", altair.value("var(--orange)"), altair.value("var(--blue)")
-            ),
-        )
-        .properties(height=24 * len(values))
-    )
+    format_ = "+.2~%" if is_share else "+.2~g"
+    colour = {"test": "datum.value > 0", "value": "var(--orange)"}
+    chart: Spec = {
+        "data": {"values": values},
+        "mark": "bar",
+        "encoding": {
+            "y": _labels([str(entry["name"]) for entry in values]),
+            "x": _number("value") | {"axis": {"format": format_, **_FEW_TICKS}},
+            "color": {"condition": colour, "value": "var(--blue)"},
+        },
+        "height": 24 * len(values),
+    }
     write = percent if is_share else significant
-    largest = max(values, key=lambda entry: abs(float(str(entry["value"]))))
-    words = (
-        f"Bars: {axis}; the longest is {largest['name']}, {write(float(str(largest['value'])))}."
-    )
+    largest, value = max(rows, key=lambda row: abs(row[1]))
+    words = f"Bars: {axis}; the longest is {largest}, {write(value)}."
     table = Table(
         (Column(""), Column(axis, "signed_percent" if is_share else "significant")),
         tuple(Row((label, value)) for label, value in rows),
@@ -226,7 +318,26 @@ def _bars(
     return Figure(name, title, words, _spec(chart), table)
 
 
-def _spec(chart: Any) -> dict[str, Any]:
+def _number(field: str, title: str | None = None) -> Spec:
+    return {"field": field, "type": "quantitative", "title": title}
+
+
+def _named(field: str, names: Sequence[str], shown: Sequence[Any]) -> Spec:
+    """A channel that tells names apart by what is given for each."""
+    return {"field": field, "type": "nominal", "scale": {"domain": [*names], "range": [*shown]}}
+
+
+def _labels(order: Sequence[str]) -> Spec:
+    """Names of rows, from the top to the bottom."""
+    axis = {"labelLimit": 210}
+    return {"field": "name", "type": "nominal", "title": None, "sort": [*order], "axis": axis}
+
+
+_LEGEND: Final[Spec] = {"title": None, "orient": "top"}
+_FEW_TICKS: Final[Spec] = {"tickCount": 4, "labelOverlap": True}
+
+
+def _spec(chart: Spec) -> Spec:
     quiet = {"labelColor": "var(--muted)", "titleColor": "var(--muted)"}
     lines = {"gridColor": "var(--line)", "domainColor": "var(--line)", "tickColor": "var(--line)"}
     fonts = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
@@ -238,6 +349,5 @@ def _spec(chart: Any) -> dict[str, Any]:
         "legend": {"labelColor": "var(--ink)", "labelFontSize": 12, "symbolStrokeWidth": 2.5},
         "aria": False,
     }
-    # Checking against Vega-Lite's schema takes thrice as long as all else; tests draw the charts.
-    spec: dict[str, Any] = chart.properties(width="container").to_dict(validate=False)
-    return spec | {"config": config, "autosize": {"type": "fit-x", "contains": "padding"}}
+    size = {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
+    return chart | size | {"config": config}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from rlhf_budget.errors import InfeasibleError
+from rlhf_budget.errors import InfeasibleError, ScenarioError
 from rlhf_budget.planning.advice import advise
+from rlhf_budget.planning.planner import with_information
+from rlhf_budget.planning.swings import swings
 from rlhf_budget.report.comparison_document import comparison_document
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table
 from rlhf_budget.report.first_screen import first_screen
 from rlhf_budget.report.numbers import integer, money, significant
-from rlhf_budget.report.plan_document import money_section, plan_document
+from rlhf_budget.report.plan_document import money_section, plan_document, uncertain_section
+from rlhf_budget.report.robust_words import information_section
+from rlhf_budget.report.underway import course, underway
 from rlhf_budget.report.words import amount, buys_labels, count, listing, mark
 from rlhf_budget.scenario.keys import KEYS
 from rlhf_budget.scenario.leaves import guesses
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rlhf_budget.planning.results import Plan
+    from rlhf_budget.planning.swings import Swings
     from rlhf_budget.report.document import Document, Value
     from rlhf_budget.scenario.models import Scenario
     from rlhf_budget.studies.comparison import Comparison, Entry
@@ -57,6 +62,12 @@ class PlanContent:
     """What a decision needs."""
     money: Section
     """Where the money goes."""
+    run: tuple[Section, ...]
+    """What is behind and to come in a run under way, with the verdict; empty before a run."""
+    unknown: tuple[Section, ...]
+    """What is not known, what it moves and what it is worth; empty where all is known."""
+    swings: Swings | None
+    """How far each constant that is not known moves the plan; None where all is known."""
     rest: tuple[Section, ...]
     """Everything else that the plan says."""
     frontier: Sweep
@@ -83,8 +94,12 @@ class PageContent:
     """What makes this page again."""
 
 
-def page_content(entries: Sequence[Entry], *, command: str, tolerance: float) -> PageContent:
+def page_content(
+    entries: Sequence[Entry], *, command: str, tolerance: float, information: bool = False
+) -> PageContent:
     """Plan scenarios, the first of which is the baseline, and gather what a page of them shows.
+
+    ``information`` adds what each constant is worth knowing, which takes long.
 
     Raises
     ------
@@ -95,7 +110,11 @@ def page_content(entries: Sequence[Entry], *, command: str, tolerance: float) ->
     """
     compared = compare(entries, tolerance=tolerance)
     plans = tuple(
-        _plan_content(column.name, column.plan, tolerance)
+        _plan_content(
+            column.name,
+            with_information(column.plan) if information else column.plan,
+            tolerance,
+        )
         for column in compared.columns
         if column.plan is not None
     )
@@ -114,17 +133,38 @@ def page_content(entries: Sequence[Entry], *, command: str, tolerance: float) ->
 def _plan_content(name: str, plan: Plan, tolerance: float) -> PlanContent:
     budget = plan.scenario.budget or plan.cost.total
     over = Over("budget", budgets(budget), "log")
-    money, advice = money_section(plan), advise(plan)
+    money, run, advice = money_section(plan), underway(plan), advise(plan)
+    unknown = [uncertain_section(plan, advice), information_section(plan)]
+    own = (money, run, *unknown)
+    first = first_screen(plan, advice, elsewhere="below")
     return PlanContent(
         name=name,
         plan=plan,
-        first=first_screen(plan, advice, elsewhere="below"),
+        first=replace(first, sections=tuple(part for part in first.sections if part not in own)),
         money=money,
-        rest=tuple(part for part in plan_document(plan, advice).sections if part != money),
+        run=(Section("", (Paragraph(course(plan)),)), run) if run.parts else (),
+        unknown=tuple(part for part in (*unknown, _worth(plan)) if part.parts),
+        swings=_swings(plan),
+        rest=tuple(part for part in plan_document(plan, advice).sections if part not in own),
         frontier=sweep(plan.scenario, over, tolerance=tolerance),
         quantities=_quantities(plan),
         constants=constants_section(plan),
     )
+
+
+def _swings(plan: Plan) -> Swings | None:
+    try:
+        return swings(plan)
+    except ScenarioError:
+        return None
+
+
+def _worth(plan: Plan) -> Section:
+    """How to learn what knowing is worth, where there are ranges and it was not asked for."""
+    if plan.information is not None or not plan.assumed:
+        return Section("", ())
+    text = "What each range is worth knowing, in bound and in money: make the page with "
+    return Section("", (Paragraph(f"{text}--information, which takes a minute or so.", "note"),))
 
 
 def budgets(budget: float) -> tuple[float, ...]:

@@ -29,7 +29,7 @@
   const draw = (holder) => {
     if (drawn.has(holder) || !holder.clientWidth) return;
     drawn.add(holder);
-    const options = { actions: false, renderer: "svg", ast: true };
+    const options = { mode: "vega-lite", actions: false, renderer: "svg", ast: true };
     vegaEmbed(holder, read(document.getElementById(holder.dataset.chart)), options).then(({ view }) => {
       holder.querySelector("svg").setAttribute("aria-hidden", "true"); // the holder's label and the table say it
       const scenario = holder.dataset.follows;

@@ -14,17 +14,23 @@ from rlhf_budget.report.html import sections, table
 from rlhf_budget.report.page.charts import (
     attribution_figure,
     frontier_figures,
+    run_figure,
     sensitivity_figure,
+    swings_figure,
 )
 from rlhf_budget.report.page.content import frontier_table, slider_table, stops
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rlhf_budget.report.page.charts import Figure
     from rlhf_budget.report.page.content import PageContent, PlanContent
 
 _LINKS: Final = {
     "s0": "Plan",
+    "s0-run": "The run",
     "s0-budgets": "Other budgets",
+    "s0-unknown": "Not known",
     "s0-full": "In full",
     "s0-constants": "Constants",
 }
@@ -46,7 +52,8 @@ def render_page(content: PageContent, scripts: str) -> str:
     data: dict[str, Any] = {figure.name: figure.spec for figure in figures}
     data |= {f"{part.name}-plans": stops(part.content) for part in parts}
     data |= {f"{part.name}-result": part.content.plan.to_dict() for part in parts}
-    links = _LINKS | ({"sides": "Side by side"} if sides else {})
+    links = {name: text for name, text in _LINKS.items() if f'id="{name}"' in first}
+    links |= {"sides": "Side by side"} if sides else {}
     items = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in links.items())
     footer = (
         f"<h2>How to make this page again</h2><pre><code>{escape(content.command)}</code></pre>"
@@ -68,6 +75,9 @@ def render_page(content: PageContent, scripts: str) -> str:
     )
 
 
+_UNKNOWN: Final = "What is not known, and what it moves"
+
+
 class _Plan:
     """The part of one scenario: its name in the page, its figures and its body."""
 
@@ -75,7 +85,9 @@ class _Plan:
         self.content, self.name = content, name
         self.frontier = frontier_figures(content, name)
         self.sensitivity = sensitivity_figure(content, name)
-        self.figures = [*self.frontier, *([self.sensitivity] if self.sensitivity else [])]
+        self.swings, self.run = swings_figure(content, name), run_figure(content, name)
+        found = (*self.frontier, self.sensitivity, self.swings, self.run)
+        self.figures = [figure for figure in found if figure is not None]
 
     def body(self) -> str:
         content, first = self.content, self.content.first
@@ -94,6 +106,8 @@ class _Plan:
             last=str(len(values) - 1),
             here=str(here),
             count=str(len(values)),
+            run=self._part("run", "The run: behind, to come, total", content.run, self.run),
+            unknown=self._part("unknown", _UNKNOWN, content.unknown, self.swings),
             slider=_slider_table(content),
             frontier="".join(
                 _figure(figure, self.name, with_table=False) for figure in self.frontier
@@ -102,6 +116,14 @@ class _Plan:
             rest=rest,
             constants=sections([content.constants], level=3),
         )
+
+    def _part(self, name: str, title: str, shown: Sequence[Section], figure: Figure | None) -> str:
+        """A part of its own under a heading; nothing where there is nothing to show."""
+        if not shown and figure is None:
+            return ""
+        drawn = "" if figure is None else _figure(figure)
+        head = f'<h2 id="{self.name}-{name}">{title}</h2>'
+        return f'{head}<div class="grid">{drawn}{sections(shown, level=3)}</div>'
 
 
 def _slider_table(content: PlanContent) -> str:
