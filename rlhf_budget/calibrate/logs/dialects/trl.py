@@ -72,10 +72,9 @@ class TRL(Dialect):
         log: MetricsLog | None,
     ) -> Layout:
         """Take the functions that the log names, or the only column that can be a reward."""
-        if log is not None:
-            names = [name for name in log.reward_functions() if name in columns]
-        else:
+        if log is None or not log.reward_functions():
             return replace(layout, rewards=only_reward(columns, types))
+        names = [name for name in log.reward_functions() if name in columns]
         if not names:
             raise CalibrationError("no reward field: no reward column; give --reward-field")
         return replace(layout, rewards=tuple((Field(name), 1.0) for name in names))
@@ -95,7 +94,7 @@ class TRL(Dialect):
         columns = [field.name for field, _ in layout.rewards]
         steps = _step_means(rows, len(columns), engine)
         evaluation = _evaluation_steps(log, columns, steps)
-        if rewards_are_given:
+        if rewards_are_given or not log.reward_functions():
             return LogLesson(rows, layout, evaluation)
         training = [step for step in steps if step.step not in evaluation]
         weights = _recover_weights(log, columns, training)
