@@ -60,6 +60,9 @@ class Engine(Protocol):
 class FileEngine(Engine, Protocol):
     """An engine that reads files too."""
 
+    sees_local_files: bool
+    """Whether it reads what this process writes to a temporary folder."""
+
     def columns(self, logs: Sequence[LogFile]) -> dict[str, str]:
         """Return the names and types of the columns of parquet files."""
 
@@ -113,6 +116,8 @@ def _by_source(logs: Sequence[LogFile]) -> dict[tuple[Format, bool], list[LogFil
 
 class DuckDBEngine:
     """DuckDB on a database file of its own, in a folder that is deleted afterwards."""
+
+    sees_local_files = True
 
     def __init__(self, folder: Path) -> None:
         import duckdb
@@ -324,6 +329,8 @@ class SparkEngine:
             self._session = SparkSession.builder.appName("rlhf-budget").getOrCreate()
         except Exception as error:
             raise CalibrationError(f"Spark does not start (is there a Java?): {error}") from error
+        master = self._session.conf.get("spark.master", "")
+        self.sees_local_files = str(master).startswith("local")
 
     def columns(self, logs: Sequence[LogFile]) -> dict[str, str]:
         """Return the names and types of the columns of parquet files."""

@@ -108,6 +108,11 @@ def open_source(
     originals = tuple(entry.path for entry in logs)
     left_out: tuple[Skip, ...] = ()
     if isinstance(dialect, NestedDialect):
+        if not engine.sees_local_files:
+            raise CalibrationError(
+                f"{dialect.name}: records that hold several rollouts are laid flat on this machine,"
+                " where a Spark cluster does not read; use --engine duckdb"
+            )
         flat = flatten(logs, dialect, names.reward, folder)
         logs, types = list(flat.logs), flat.types
         left_out = tuple(Skip(reason, n) for reason, n in sorted(flat.left_out.items()))
