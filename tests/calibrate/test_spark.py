@@ -77,7 +77,7 @@ def test_spark_reads_records_that_hold_several_rollouts(tmp_path, session, monke
     assert ours.source == theirs.source
     assert ours.source.files == (str(tmp_path / "0.jsonl"), str(tmp_path / "1.jsonl"))
     assert ours.source.rows_used == 450
-    values = [[estimate.value for estimate in found.estimates] for found in (ours, theirs)]
+    values = [[e.value or 0.0 for e in found.estimates] for found in (ours, theirs)]
     assert values[1] == pytest.approx(values[0], rel=1e-9)
     # A cluster does not see this machine's temporary folder.
     monkeypatch.setattr(session.conf.__class__, "get", lambda *_: "spark://elsewhere:7077")

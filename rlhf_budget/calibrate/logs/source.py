@@ -21,7 +21,9 @@ from rlhf_budget.calibrate.logs.files import (
     FileSet,
     LogFile,
     find_logs,
+    format_of,
     is_metrics_table,
+    is_training_log_file,
     state_around,
     tracker_logs,
 )
@@ -63,6 +65,20 @@ class LogSource:
     """What the files themselves already say."""
     steps_unknown: str | None = None
     """Why several policies may be pooled; None where nothing says so."""
+
+
+def is_log_alone(path: str) -> bool:
+    """Return whether a path is a trainer's own log, in which no list of rewards stands.
+
+    Raises
+    ------
+    FileAccessError
+        If the file cannot be read.
+    """
+    if not is_training_log_file(path):
+        return False
+    entries = find_logs((path,)).logs if format_of(Path(path).name) is not None else ()
+    return not any(nested_dialect(entry, NESTED) for entry in entries)
 
 
 def open_source(
