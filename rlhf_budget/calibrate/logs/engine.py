@@ -9,6 +9,7 @@ narwhals takes is its own engine.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
 from urllib.parse import unquote, urlsplit
@@ -43,8 +44,8 @@ Reading = Literal["numbers", "texts", "broken"]
 """How texts are parsed: as if all were numbers where numbers are due, which is fastest; as if no
 record were broken; with broken records. Each fails where it does not hold."""
 
-MEMORY_LIMIT = "400MB"
-"""What DuckDB may hold before it writes to disk."""
+MEMORY_LIMIT = "250MB"
+"""What DuckDB may hold before it writes to disk; a process holds some 150 MB besides."""
 
 
 class Engine(Protocol):
@@ -182,9 +183,8 @@ class DuckDBEngine:
                 self._limit_memory(self._generous_limit)
             try:
                 query = self._query(logs, layout, reading)
-                self._connection.execute(
-                    f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT {stored} FROM ({query})"
-                )
+                table = f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT {stored} FROM ({query})"
+                self._within_memory(partial(self._connection.execute, table))
                 if reading == "broken" or not self._connection.execute(broken).fetchall():
                     break
             except duckdb.Error:
@@ -261,15 +261,18 @@ class DuckDBEngine:
         self._connection.execute(f"SET memory_limit = {quoted(limit)}")
 
     def _run(self, work: Callable[[], Result]) -> Result:
+        with _duckdb_errors(()):
+            return self._within_memory(work)
+
+    def _within_memory(self, work: Callable[[], Result]) -> Result:
         """Run a query; once more with DuckDB's own limit where rows of megabytes need it."""
         import duckdb
 
-        with _duckdb_errors(()):
-            try:
-                return work()
-            except duckdb.OutOfMemoryException:
-                self._limit_memory(self._generous_limit)
-                return work()
+        try:
+            return work()
+        except duckdb.OutOfMemoryException:
+            self._limit_memory(self._generous_limit)
+            return work()
 
 
 def contents_of(records: Iterable[Any]) -> dict[str, Contents]:
