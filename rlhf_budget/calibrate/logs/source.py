@@ -124,11 +124,7 @@ def open_source(
     originals = tuple(entry.path for entry in logs)
     left_out: tuple[Skip, ...] = ()
     if isinstance(dialect, NestedDialect):
-        if not engine.sees_local_files:
-            raise CalibrationError(
-                f"{dialect.name}: records that hold several rollouts are laid flat on this machine,"
-                " where a Spark cluster does not read; use --engine duckdb"
-            )
+        _require_local_files(engine, dialect)
         flat = flatten(logs, dialect, names.reward, folder)
         logs, types = list(flat.logs), flat.types
         left_out = tuple(Skip(reason, n) for reason, n in sorted(flat.left_out.items()))
@@ -343,6 +339,14 @@ def _without_thinner(
         and str(place.parent.parent / whole / place.name) in present
     )
     return [entry for entry in logs if entry.path not in repeated], repeated
+
+
+def _require_local_files(engine: FileEngine, dialect: NestedDialect) -> None:
+    if not engine.sees_local_files:
+        raise CalibrationError(
+            f"{dialect.name}: records that hold several rollouts are laid flat on this machine,"
+            " where a Spark cluster does not read; use --engine duckdb"
+        )
 
 
 def _without_merges(
