@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -110,3 +111,30 @@ def test_the_commands_of_the_page_on_not_knowing_run(
     for command in commands:
         assert command[0] == "rlhf-budget"
         assert run(command[1:]) == 0, capsys.readouterr().err
+
+
+def test_the_commands_of_the_page_on_reward_models_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ROOT / "tests" / "data" / "reward_model"
+    page = (ROOT / "docs" / "calibration-reward-model.md").read_text(encoding="utf-8")
+    (line,) = blocks(page, "json")
+    pair = json.loads(line)
+    for labels in (500, 1000, 2000, 4000):
+        margins = (labels**0.2 * (0.3 + position % 7) - 4 for position in range(60))
+        rows = (pair | {"labels": labels, "score_chosen": m, "score_rejected": 0} for m in margins)
+        text = "\n".join(json.dumps(row) for row in rows)
+        (tmp_path / f"scored-{labels}.jsonl").write_text(text, encoding="utf-8")
+    (tmp_path / "annotators.csv").symlink_to(data / "annotators.csv")
+    (tmp_path / "runs").symlink_to(data / "sizes")
+    monkeypatch.chdir(tmp_path)
+    printed = []
+    for command in blocks(page, "sh")[0].splitlines():
+        assert run(shlex.split(command)[1:]) == 0, capsys.readouterr().err
+        printed.append(capsys.readouterr().out)
+    agreement, curve, scored = printed
+    assert "0.891058" in agreement
+    assert "reward_model" in curve
+    assert "4 files" in scored
+    numbers = ("89.1 %", "87.7 to 90.4", "0.151", "0.133 to 0.171")
+    assert all(number in page for number in numbers)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
+import tempfile
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlhf_budget.calibrate import FieldNames, RolloutOptions, rollouts, rollouts_from_files
+from rlhf_budget.calibrate.logs.dialects import resolve_layout
+from rlhf_budget.calibrate.logs.engine import DuckDBEngine, Reading
+from rlhf_budget.calibrate.logs.files import find_logs
 from rlhf_budget.errors import CalibrationError, LogError
 
 DUMPS = Path(__file__).parents[1] / "data" / "trainers"
@@ -181,3 +192,49 @@ def test_field_names_by_hand(tmp_path):
         "log_ratio": "l",
         "tokens": "t",
     }
+
+
+NUMBERS = st.one_of(
+    st.floats(allow_nan=True).map(json.dumps),
+    st.integers().map(str),
+    st.sampled_from(
+        [
+            "true",
+            "false",
+            "null",
+            '"0.5"',
+            '"true"',
+            '"no"',
+            '""',
+            "[1.0]",
+            '{"a":1}',
+            '"1_000"',
+            '"+1"',
+            '"1."',
+            "1e999",
+            "-0.0",
+        ]
+    ),
+)
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=5))
+def test_texts_mean_the_same_however_they_are_parsed(values):
+    """The fastest reading gives the rows of the slowest, or fails and is not used."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "rows.jsonl")
+        lines = (f'{{"step": {a}, "prompt": "p", "reward": {b}}}' for a, b in values)
+        path.write_text("\n".join(lines))
+        logs = find_logs((str(path),)).logs
+        layout = resolve_layout(("step", "prompt", "reward"), None, FieldNames())
+        engine = DuckDBEngine(Path(folder))
+        for reading in get_args(Reading):
+            query = f"SELECT reason, step, reward FROM ({engine._query(logs, layout, reading)})"
+            with suppress(duckdb.Error):
+                found[reading] = Counter(map(str, engine._connection.execute(query).fetchall()))
+        engine.close()
+    assert found["texts"] == found["broken"]
+    assert found.get("numbers", found["broken"]) == found["broken"]
+    plain = all(a.isdigit() and b.isdigit() and len(a + b) < 20 for a, b in values)
+    assert "numbers" in found or not plain

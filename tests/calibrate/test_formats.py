@@ -93,6 +93,9 @@ def test_field_logs(name, within, between, groups):
     found = calibrate(FIELD / name)
     assert variances(found) == pytest.approx((within, between), abs=6e-5)
     assert found.source.prompts == groups
+    files = list((FIELD / name).iterdir())
+    if len(files) == 1:
+        assert variances(calibrate(files[0])) == pytest.approx(variances(found), rel=1e-12)
 
 
 def test_silent_groups_of_counts():

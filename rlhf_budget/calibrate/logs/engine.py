@@ -9,14 +9,20 @@ narwhals takes is its own engine.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
+from urllib.parse import unquote, urlsplit
 
+from rlhf_budget.calibrate.logs.merges import Contents, Rows
 from rlhf_budget.calibrate.logs.scratch import scratch_folder
 from rlhf_budget.calibrate.logs.sql import (
     DuckDBDialect,
     SparkDialect,
     field_column,
+    file_contents,
     file_table,
+    hashed_prompts,
     normalised,
     quoted,
     stored_columns,
@@ -25,8 +31,7 @@ from rlhf_budget.calibrate.logs.sql import (
 from rlhf_budget.errors import CalibrationError, FileAccessError, MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import narwhals as nw
 
@@ -35,9 +40,12 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 EngineName = Literal["duckdb", "spark"]
+Reading = Literal["numbers", "texts", "broken"]
+"""How texts are parsed: as if all were numbers where numbers are due, which is fastest; as if no
+record were broken; with broken records. Each fails where it does not hold."""
 
-MEMORY_LIMIT = "400MB"
-"""What DuckDB may hold before it writes to disk."""
+MEMORY_LIMIT = "250MB"
+"""What DuckDB may hold before it writes to disk; a process holds some 150 MB besides."""
 
 
 class Engine(Protocol):
@@ -53,8 +61,14 @@ class Engine(Protocol):
 class FileEngine(Engine, Protocol):
     """An engine that reads files too."""
 
+    sees_local_files: bool
+    """Whether it reads what this process writes to a temporary folder."""
+
     def columns(self, logs: Sequence[LogFile]) -> dict[str, str]:
         """Return the names and types of the columns of parquet files."""
+
+    def contents(self, logs: Sequence[LogFile], layout: Layout) -> dict[str, Contents]:
+        """Return what each file holds, by its path."""
 
     def read(self, logs: Sequence[LogFile], layout: Layout) -> nw.LazyFrame[Any]:
         """Return the rows of all files in the columns that the aggregates read."""
@@ -104,6 +118,8 @@ def _by_source(logs: Sequence[LogFile]) -> dict[tuple[Format, bool], list[LogFil
 class DuckDBEngine:
     """DuckDB on a database file of its own, in a folder that is deleted afterwards."""
 
+    sees_local_files = True
+
     def __init__(self, folder: Path) -> None:
         import duckdb
 
@@ -125,13 +141,27 @@ class DuckDBEngine:
             rows = self._connection.execute(described).fetchall()
         return {name: kind for name, kind, *_ in rows if name != "file_name"}
 
+    def contents(self, logs: Sequence[LogFile], layout: Layout) -> dict[str, Contents]:
+        """Return what each file holds, by its path."""
+        import duckdb
+
+        def found(reading: Reading) -> list[Any]:
+            query = file_contents(self._query(logs, layout, reading), DuckDBDialect())
+            return self._connection.execute(query).fetchall()
+
+        with _duckdb_errors(logs):
+            try:
+                return contents_of(found("texts"))
+            except duckdb.Error:
+                return contents_of(found("broken"))
+
     def read(self, logs: Sequence[LogFile], layout: Layout) -> nw.LazyFrame[Any]:
         """Return the rows of all files in the columns that the aggregates read."""
         import narwhals as nw
 
         if all(log.format == "parquet" for log in logs):
             with _duckdb_errors(logs):
-                query = self._query(logs, layout, sound=True)
+                query = self._query(logs, layout, "texts")
                 self._connection.execute(f"CREATE TEMP VIEW rollouts AS {query}")
         else:
             self._parse(logs, layout)
@@ -139,33 +169,36 @@ class DuckDBEngine:
         return nw.from_native(self._connection.table("rollouts")).lazy()
 
     def _parse(self, logs: Sequence[LogFile], layout: Layout) -> None:
-        """Parse texts once; first as if no record were broken, which takes half the time."""
+        """Parse texts once, by the fastest reading that they allow."""
         import duckdb
 
         stored, constant = stored_columns(layout)
         broken = "SELECT 1 FROM parsed WHERE reason = 'malformed-row' LIMIT 1"
         self._limit_memory(MEMORY_LIMIT)
-        for sound in (True, False):
-            if not sound:
+        readings: tuple[Reading, ...] = get_args(Reading)
+        lines = any(log.format == "jsonl" for log in logs)
+        for reading in readings if lines else readings[1:]:
+            if reading == "broken":
                 # Parsing keeps buffers as long as the longest record, however many rows there are.
                 self._limit_memory(self._generous_limit)
-            query = self._query(logs, layout, sound=sound)
-            table = f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT {stored} FROM ({query})"
             try:
-                self._connection.execute(table)
-                if sound and self._connection.execute(broken).fetchall():
-                    continue
-                break
+                query = self._query(logs, layout, reading)
+                table = f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT {stored} FROM ({query})"
+                self._within_memory(partial(self._connection.execute, table))
+                if reading == "broken" or not self._connection.execute(broken).fetchall():
+                    break
             except duckdb.Error:
-                if not sound:
+                if reading == "broken":
                     with _duckdb_errors(logs):
                         raise
         self._connection.execute(f"CREATE TEMP VIEW rollouts AS SELECT *{constant} FROM parsed")
 
-    def _query(self, logs: Sequence[LogFile], layout: Layout, *, sound: bool) -> str:
-        return " UNION ALL BY NAME ".join(
-            self._select(kind, group, layout, evaluation=evaluation, sound=sound)
-            for (kind, evaluation), group in _by_source(logs).items()
+    def _query(self, logs: Sequence[LogFile], layout: Layout, reading: Reading) -> str:
+        return hashed_prompts(
+            " UNION ALL BY NAME ".join(
+                self._select(kind, group, layout, reading, evaluation=evaluation)
+                for (kind, evaluation), group in _by_source(logs).items()
+            )
         )
 
     def _select(
@@ -173,16 +206,16 @@ class DuckDBEngine:
         kind: Format,
         logs: Sequence[LogFile],
         layout: Layout,
+        reading: Reading,
         *,
         evaluation: bool,
-        sound: bool,
     ) -> str:
         dialect = DuckDBDialect()
         if kind == "parquet":
             source = f"(SELECT *, false AS malformed FROM {_table(kind, logs)})"
             return normalised(layout, dialect, self.columns(logs), source, evaluation=evaluation)
         if kind == "csv":
-            table = _table(kind, logs, sound=sound)
+            table = _table(kind, logs, sound=reading != "broken")
             with _duckdb_errors(logs):
                 rows = self._connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
             types = {name: "VARCHAR" for name, *_ in rows if name != "file_name"}
@@ -190,9 +223,11 @@ class DuckDBEngine:
             return normalised(layout, dialect, types, source, evaluation=evaluation)
         fields = _once_per_column(layout.fields())
         types = {field_column(field): "VARCHAR" for field in fields}
-        if sound and kind == "jsonl" and not any(field.inner for field in fields):
-            columns = [dialect.identifier(field_column(field)) for field in fields]
-            listed = ", ".join(f"{column}: 'VARCHAR'" for column in columns)
+        if reading != "broken" and kind == "jsonl" and not any(field.inner for field in fields):
+            if reading == "numbers":
+                types |= {field.name: "DOUBLE" for field in layout.numbers()}
+            columns = {dialect.identifier(name): found for name, found in types.items()}
+            listed = ", ".join(f"{column}: '{found}'" for column, found in columns.items())
             nothing = " AND ".join(f"{column} IS NULL" for column in columns)
             table = typed_json_table([log.path for log in logs], listed)
             source = f"(SELECT *, {nothing} AS malformed, filename AS file_name FROM {table})"
@@ -226,15 +261,26 @@ class DuckDBEngine:
         self._connection.execute(f"SET memory_limit = {quoted(limit)}")
 
     def _run(self, work: Callable[[], Result]) -> Result:
+        with _duckdb_errors(()):
+            return self._within_memory(work)
+
+    def _within_memory(self, work: Callable[[], Result]) -> Result:
         """Run a query; once more with DuckDB's own limit where rows of megabytes need it."""
         import duckdb
 
-        with _duckdb_errors(()):
-            try:
-                return work()
-            except duckdb.OutOfMemoryException:
-                self._limit_memory(self._generous_limit)
-                return work()
+        try:
+            return work()
+        except duckdb.OutOfMemoryException:
+            self._limit_memory(self._generous_limit)
+            return work()
+
+
+def contents_of(records: Iterable[Any]) -> dict[str, Contents]:
+    """Return the rows of :func:`~rlhf_budget.calibrate.logs.sql.file_contents`, by file."""
+    return {
+        str(Path(name).resolve()): Contents(Rows(int(count), int(key)), bool(telling))
+        for name, count, key, telling in records
+    }
 
 
 def fetch_duckdb(relation: Any) -> list[dict[str, Any]]:
@@ -286,6 +332,8 @@ class SparkEngine:
             self._session = SparkSession.builder.appName("rlhf-budget").getOrCreate()
         except Exception as error:
             raise CalibrationError(f"Spark does not start (is there a Java?): {error}") from error
+        master = self._session.conf.get("spark.master", "")
+        self.sees_local_files = str(master).startswith("local")
 
     def columns(self, logs: Sequence[LogFile]) -> dict[str, str]:
         """Return the names and types of the columns of parquet files."""
@@ -306,6 +354,15 @@ class SparkEngine:
             rows = rows.unionByName(other)
         united: nw.LazyFrame[Any] = nw.from_native(rows).lazy()
         return united
+
+    def contents(self, logs: Sequence[LogFile], layout: Layout) -> dict[str, Contents]:
+        """Return what each file holds, by its path."""
+        frame = self.read(logs, layout).to_native()
+        frame.createOrReplaceTempView("rlhf_budget_every")
+        query = file_contents("TABLE rlhf_budget_every", SparkDialect())
+        with _spark_errors():
+            records = self._session.sql(query).collect()
+        return contents_of((unquote(urlsplit(name).path), *rest) for name, *rest in records)
 
     def _parquet(self, logs: Sequence[LogFile]) -> Any:
         paths = [log.path for log in logs]

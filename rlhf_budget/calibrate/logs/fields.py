@@ -104,6 +104,24 @@ class Layout:
         wanted = [f for f in (*rewards, *roles) if f is not None and f.kind != "path"]
         return tuple(dict.fromkeys(wanted))
 
+    def numbers(self) -> tuple[Field, ...]:
+        """Return the fields that are read as numbers and in no other role as text."""
+        roles = (
+            self.step,
+            self.log_ratio,
+            self.policy,
+            self.reference,
+            self.behaviour,
+            self.tokens,
+            *(field for field, _ in self.rewards),
+        )
+        texts = {f.name for f in (self.prompt, self.completion, self.rollout, self.output) if f}
+        return tuple(
+            field
+            for field in roles
+            if field is not None and field.kind == "value" and field.name not in texts
+        )
+
     def has_log_ratio(self) -> bool:
         """Return whether the log-ratio can be had from the rows."""
         return self.log_ratio is not None or (

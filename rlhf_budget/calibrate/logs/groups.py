@@ -101,18 +101,17 @@ def group_table(
     import narwhals as nw
 
     prepared = rows.with_columns(
-        row=nw.lit(1),
         inside=nw.when((nw.col("reward") > settings.low) & (nw.col("reward") < settings.high))
         .then(1)
         .otherwise(0),
     )
     aggregates = [
-        nw.col("row").sum(),
+        nw.len().alias("row"),
         nw.col("reward").mean().alias("reward_mean"),
         nw.col("reward").var().alias("reward_var"),
         nw.col("reward").min().alias("reward_low"),
         nw.col("reward").max().alias("reward_high"),
-        nw.col("inside").sum(),
+        nw.col("inside").max(),
     ]
     if "log_ratio" in present:
         prepared = _with_log_ratio_columns(prepared, settings)

@@ -176,7 +176,6 @@ def tail_bins(rows: nw.LazyFrame[Any], engine: Engine) -> LogHistogram:
         .with_columns(magnitude=magnitude)
         .with_columns(
             positive=nw.when(nw.col("magnitude") < SMALLEST).then(1.0).otherwise(magnitude),
-            row=nw.lit(1),
         )
         .with_columns(logarithm=(nw.col("positive").log() / RESOLUTION).floor())
         .with_columns(
@@ -186,7 +185,7 @@ def tail_bins(rows: nw.LazyFrame[Any], engine: Engine) -> LogHistogram:
         )
         .group_by("bin")
         .agg(
-            nw.col("row").sum(),
+            nw.len().alias("row"),
             nw.col("magnitude").sum(),
             nw.col("magnitude").max().alias("largest"),
         )

@@ -21,11 +21,14 @@ from rlhf_budget.calibrate.logs.files import (
     FileSet,
     LogFile,
     find_logs,
+    format_of,
     is_metrics_table,
+    is_training_log_file,
     state_around,
     tracker_logs,
 )
 from rlhf_budget.calibrate.logs.flattening import flatten, nested_dialect
+from rlhf_budget.calibrate.logs.merges import NOTHING, find_merges, may_repeat
 from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
 from rlhf_budget.calibrate.logs.metrics.records import is_training_log
 from rlhf_budget.calibrate.logs.names import step_level
@@ -64,6 +67,20 @@ class LogSource:
     """Why several policies may be pooled; None where nothing says so."""
 
 
+def is_log_alone(path: str) -> bool:
+    """Return whether a path is a trainer's own log, in which no list of rewards stands.
+
+    Raises
+    ------
+    FileAccessError
+        If the file cannot be read.
+    """
+    if not is_training_log_file(path):
+        return False
+    entries = find_logs((path,)).logs if format_of(Path(path).name) is not None else ()
+    return not any(nested_dialect(entry, NESTED) for entry in entries)
+
+
 def open_source(
     paths: Sequence[str],
     trainer: str | None,
@@ -98,6 +115,7 @@ def open_source(
     originals = tuple(entry.path for entry in logs)
     left_out: tuple[Skip, ...] = ()
     if isinstance(dialect, NestedDialect):
+        _require_local_files(engine, dialect)
         flat = flatten(logs, dialect, names.reward, folder)
         logs, types = list(flat.logs), flat.types
         left_out = tuple(Skip(reason, n) for reason, n in sorted(flat.left_out.items()))
@@ -106,6 +124,7 @@ def open_source(
     layout = resolve_layout(columns, dialect, names)
     if dialect is not None and names.reward is None:
         layout = dialect.logged_rewards(layout, dict.fromkeys(columns, "DOUBLE") | types, log)
+    logs, originals, merged = _without_merges(logs, originals, layout, engine)
     logs, warnings = _mark_evaluation(logs, dialect)
     if layout.step is None or layout.step.kind == "path":
         named = zip(originals, logs, strict=True)
@@ -131,7 +150,7 @@ def open_source(
         ),
         log=log,
         evaluation_steps=evaluation,
-        warnings=(*_repeat_warning((*files.repeated, *thinner)), *warnings),
+        warnings=(*_repeat_warning((*files.repeated, *thinner)), *merged, *warnings),
         steps_unknown=doubt,
     )
 
@@ -302,6 +321,38 @@ def _without_thinner(
         and str(place.parent.parent / whole / place.name) in present
     )
     return [entry for entry in logs if entry.path not in repeated], repeated
+
+
+def _require_local_files(engine: FileEngine, dialect: NestedDialect) -> None:
+    if not engine.sees_local_files:
+        raise CalibrationError(
+            f"{dialect.name}: records that hold several rollouts are laid flat on this machine,"
+            " where a Spark cluster does not read; use --engine duckdb"
+        )
+
+
+def _without_merges(
+    logs: list[LogFile], originals: tuple[str, ...], layout: Layout, engine: FileEngine
+) -> tuple[list[LogFile], tuple[str, ...], tuple[CalibrationWarning, ...]]:
+    """Leave out files whose rows others hold too, and say so; say where that may be chance."""
+    if not may_repeat(logs):
+        return logs, originals, ()
+    step = None if layout.step is None or layout.step.kind == "path" else layout.step
+    found = engine.contents(logs, replace(layout, step=step))
+    # The files that were given, whose folders tell shards apart; their rows may be flat elsewhere.
+    named = dict(zip(originals, logs, strict=True))
+    merges = find_merges(
+        {p: found.get(str(Path(log.path).resolve()), NOTHING) for p, log in named.items()}
+    )
+    kept = {path: log for path, log in named.items() if path not in merges.certain}
+    warnings = _repeat_warning(merges.certain)
+    if merges.doubtful:
+        message = (
+            "files with the same prompts and rewards as others, which may be chance and are"
+            f" counted: {', '.join(merges.doubtful)}; leave copies out"
+        )
+        warnings = (*warnings, CalibrationWarning("repeated-batches", message))
+    return list(kept.values()), tuple(kept), warnings
 
 
 def _repeat_warning(repeated: tuple[str, ...]) -> tuple[CalibrationWarning, ...]:

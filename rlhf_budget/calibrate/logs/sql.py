@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from rlhf_budget.calibrate.logs.fields import USED
 from rlhf_budget.calibrate.logs.names import NAMED_STEP, ONLY_NUMBER
 
 if TYPE_CHECKING:
@@ -18,12 +19,23 @@ if TYPE_CHECKING:
     from rlhf_budget.calibrate.logs.files import Format
 
 _LONGEST_KEY = 40
-"""Longer prompts are grouped by their MD5 sum: the table of groups stays small."""
+"""Spark groups longer prompts by their MD5 sum: the table of groups stays small."""
 LARGEST_NUMBER = 1e70
 """Larger rewards and log-ratios count as infinite: their fourth powers would be."""
 _LARGEST_RECORD = 64 << 20
-"""Longest JSON record that is read, in bytes."""
+"""Longest JSON record that is read, in bytes; each thread's buffers hold several."""
 _RECORD_SIZE = f"maximum_object_size={_LARGEST_RECORD}, filename=true"
+_REASONS = (
+    USED,
+    "evaluation",
+    "malformed-row",
+    "null-reward",
+    "reward-not-a-number",
+    "nan-reward",
+    "infinite-reward",
+    "missing-prompt",
+    "missing-step",
+)
 _ONE_ENTRY = "^[{][^,:{}]*:([^,:{}]*)[}]$"
 
 
@@ -44,6 +56,12 @@ class SqlDialect(Protocol):
 
     def row_hash(self, expressions: list[str]) -> str:
         """Return a whole number in [0, 2³²) that depends on all expressions."""
+
+    def key(self, text: str) -> str:
+        """Return what stands for a prompt, whose text may be long, in the rows."""
+
+    def reason(self, name: str) -> str:
+        """Return one of ``_REASONS`` as a value."""
 
 
 class DuckDBDialect:
@@ -71,6 +89,14 @@ class DuckDBDialect:
         """Return a whole number in [0, 2³²) that depends on all expressions."""
         return f"CAST(hash({', '.join(expressions)}) % 4294967296 AS BIGINT)"
 
+    def key(self, text: str) -> str:
+        """Return the text, which ``hashed_prompts`` takes when rows of all sources are united."""
+        return text
+
+    def reason(self, name: str) -> str:
+        """Return one of ``_REASONS`` as a value of one byte."""
+        return f"CAST('{name}' AS ENUM {_REASONS})"
+
 
 class SparkDialect:
     """Spark SQL."""
@@ -96,6 +122,14 @@ class SparkDialect:
     def row_hash(self, expressions: list[str]) -> str:
         """Return a whole number in [0, 2³²) that depends on all expressions."""
         return f"pmod(xxhash64({', '.join(expressions)}), 4294967296)"
+
+    def key(self, text: str) -> str:
+        """Return the text, or its MD5 sum where it is long."""
+        return f"CASE WHEN length({text}) > {_LONGEST_KEY} THEN md5({text}) ELSE {text} END"
+
+    def reason(self, name: str) -> str:
+        """Return one of ``_REASONS`` as a value."""
+        return f"'{name}'"
 
 
 def quoted(text: str) -> str:
@@ -144,11 +178,25 @@ def file_table(
 
 
 def typed_json_table(paths: Sequence[str], columns: str) -> str:
-    """Return DuckDB's table of JSON lines in typed columns: fast, where no line is broken."""
+    """Return DuckDB's table of JSON lines in typed columns: fast, where no line is broken.
+
+    Columns of another type than ``VARCHAR`` make anything that is neither NULL nor of that type an
+    error. Records are as long as DuckDB takes by itself, 16 MiB.
+    """
     return (
-        f"read_json({_files(paths)}, format='newline_delimited', ignore_errors=true,"
-        f" columns={{{columns}}}, {_RECORD_SIZE})"
+        f"read_json({_files(paths)}, format='newline_delimited', filename=true,"
+        f" ignore_errors={'DOUBLE' not in columns}, columns={{{columns}}})"
     )
+
+
+def hashed_prompts(rows: str) -> str:
+    """Return DuckDB's rows with 64 bits for each prompt in place of its text.
+
+    Groups then are of one small size, in memory and on disk. Among n prompts, two have the same
+    bits with a chance of ``n²/2⁶⁵``: 3e-6 for ten million.
+    """
+    known = "CASE WHEN prompt IS NULL THEN NULL ELSE hash(prompt) END"
+    return f"SELECT * REPLACE ({known} AS prompt) FROM ({rows})"
 
 
 class Columns:
@@ -238,7 +286,7 @@ def normalised(
         # A reward function that returns None leaves the others' sum as it is.
         total = " + ".join(f"{weight!r} * coalesce({number}, 0e0)" for number, weight in rewards)
     has_reward = " OR ".join(f"{raw} IS NOT NULL" for raw in raw_rewards)
-    outcome = _reason(layout, evaluation=evaluation)
+    outcome = _reason(layout, dialect, evaluation=evaluation)
     each = "".join(
         f", coalesce({number}, 0e0) AS reward_{index}, CASE WHEN {raw} IS NULL THEN 1 ELSE 0 END"
         f" AS reward_null_{index}"
@@ -254,7 +302,8 @@ def normalised(
                {finite("log_ratio")}, {finite("tokens")}, {finite("behaviour")}, fingerprint,
                rollout, output_index, file_name
                {"".join(f", reward_{i}, reward_null_{i}" for i in range(len(rewards)))}
-        FROM (SELECT {_step(layout, columns)} AS step, {_prompt(layout, columns)} AS prompt,
+        FROM (SELECT {_step(layout, columns)} AS step,
+                     {_prompt(layout, columns, dialect)} AS prompt,
                      CAST({total} AS DOUBLE) AS reward, ({has_reward}) AS has_reward, malformed,
                      {_log_ratio(layout, columns)} AS log_ratio,
                      {_optional(layout.tokens, columns)} AS tokens,
@@ -263,6 +312,17 @@ def normalised(
                      {_rollout(layout, columns)} AS rollout,
                      {_output(layout, columns)} AS output_index, file_name{each}
               FROM {source}) AS parsed"""
+
+
+def file_contents(rows: str, dialect: SqlDialect) -> str:
+    """Return the SELECT of what each file holds, in any order and form.
+
+    Columns are the file, its rows, the sum of their hashes, and whether they are telling.
+    """
+    key = dialect.row_hash(["step", "prompt", "reward", "fingerprint"])
+    return f"""SELECT file_name, count(*), sum({key}),
+            bool_or(fingerprint IS NOT NULL OR reward <> floor(reward))
+        FROM ({rows}) AS every GROUP BY file_name"""
 
 
 def stored_columns(layout: Layout) -> tuple[str, str]:
@@ -297,13 +357,19 @@ def stored_columns(layout: Layout) -> tuple[str, str]:
     return ", ".join(stored), "".join(f", {expression}" for expression in constant)
 
 
-def _reason(layout: Layout, *, evaluation: bool) -> str:
-    no_step = "WHEN step IS NULL THEN 'missing-step'" if layout.step else ""
-    last = "'evaluation'" if evaluation else "'used'"
-    return f"""CASE WHEN malformed THEN 'malformed-row' WHEN NOT has_reward THEN 'null-reward'
-        WHEN reward IS NULL THEN 'reward-not-a-number' WHEN isnan(reward) THEN 'nan-reward'
-        WHEN abs(reward) > {LARGEST_NUMBER!r} THEN 'infinite-reward'
-        WHEN prompt IS NULL THEN 'missing-prompt' {no_step} ELSE {last} END"""
+def _reason(layout: Layout, dialect: SqlDialect, *, evaluation: bool) -> str:
+    reasons = {name: dialect.reason(name) for name in _REASONS}
+    # Almost every row is used: the first test settles it, and NaN is above all numbers.
+    step_known = "AND step IS NOT NULL" if layout.step else ""
+    last = reasons["evaluation" if evaluation else USED]
+    return f"""CASE WHEN has_reward AND abs(reward) <= {LARGEST_NUMBER!r} AND prompt IS NOT NULL
+        {step_known} AND NOT malformed THEN {last}
+        WHEN malformed THEN {reasons["malformed-row"]}
+        WHEN NOT has_reward THEN {reasons["null-reward"]}
+        WHEN reward IS NULL THEN {reasons["reward-not-a-number"]}
+        WHEN isnan(reward) THEN {reasons["nan-reward"]}
+        WHEN abs(reward) > {LARGEST_NUMBER!r} THEN {reasons["infinite-reward"]}
+        WHEN prompt IS NULL THEN {reasons["missing-prompt"]} ELSE {reasons["missing-step"]} END"""
 
 
 def _step(layout: Layout, columns: Columns) -> str:
@@ -316,15 +382,14 @@ def _step(layout: Layout, columns: Columns) -> str:
     return f"TRY_CAST({columns.number(layout.step)} AS BIGINT)"
 
 
-def _prompt(layout: Layout, columns: Columns) -> str:
+def _prompt(layout: Layout, columns: Columns, dialect: SqlDialect) -> str:
     if layout.prompt is None:
         return "CAST(NULL AS STRING)"
     if layout.prompt.pattern is not None:
         return columns.text(layout.prompt)
     if columns.is_whole_number(layout.prompt):
         return columns.raw(layout.prompt)
-    text = columns.text(layout.prompt)
-    return f"CASE WHEN length({text}) > {_LONGEST_KEY} THEN md5({text}) ELSE {text} END"
+    return dialect.key(columns.text(layout.prompt))
 
 
 def _rollout(layout: Layout, columns: Columns) -> str:
@@ -361,5 +426,5 @@ def _optional(field: Field | None, columns: Columns) -> str:
 def _fingerprint(layout: Layout, columns: Columns, dialect: SqlDialect) -> str:
     if layout.completion is None or layout.prompt is None:
         return "CAST(NULL AS BIGINT)"
-    fields = [layout.prompt, layout.completion, *(field for field, _ in layout.rewards)]
-    return dialect.row_hash([columns.text(field) for field in fields])
+    texts = [columns.text(field) for field in (layout.prompt, layout.completion)]
+    return dialect.row_hash([*texts, *(columns.number(field) for field, _ in layout.rewards)])

@@ -45,11 +45,10 @@ def step_table(rows: nw.LazyFrame[Any], engine: Engine) -> tuple[StepRow, ...]:
         rows.with_columns(
             reward_square=nw.col("reward") * nw.col("reward"),
             has_log_ratio=nw.when(nw.col("log_ratio").is_null()).then(0).otherwise(1),
-            row=nw.lit(1),
         )
         .group_by("step", "reason")
         .agg(
-            nw.col("row").sum(),
+            nw.len().alias("row"),
             nw.col("reward").sum().alias("reward_sum"),
             nw.col("reward_square").sum(),
             nw.col("reward").min().alias("reward_low"),

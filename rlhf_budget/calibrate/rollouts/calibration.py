@@ -229,17 +229,16 @@ def rollouts_from_files(
         If the engine's packages are not installed.
     """
     from rlhf_budget.calibrate.logs.engine import open_engine
-    from rlhf_budget.calibrate.logs.files import is_training_log_file
     from rlhf_budget.calibrate.logs.metrics.log import MetricsLog
     from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
     from rlhf_budget.calibrate.logs.scratch import scratch_folder
-    from rlhf_budget.calibrate.logs.source import open_source
+    from rlhf_budget.calibrate.logs.source import is_log_alone, open_source
     from rlhf_budget.calibrate.rollouts.log_alone import calibrate_log
 
     options = options or RolloutOptions()
     if scenario is not None:
         options = _for_scenario(options, scenario)
-    if len(paths) == 1 and is_training_log_file(paths[0]):
+    if len(paths) == 1 and is_log_alone(paths[0]):
         return calibrate_log(read_metrics(paths[0], run), options)
     log = None if metrics is None else read_metrics(metrics, run)
     with scratch_folder() as folder, open_engine(engine) as opened:

@@ -56,7 +56,7 @@ class TRL(Dialect):
         self, layout: Layout, types: Mapping[str, str], log: MetricsLog | None
     ) -> Layout:
         """Take the functions that the log names, or the only column that can be a reward."""
-        if log is None:
+        if log is None or not log.reward_functions():
             return replace(layout, rewards=only_reward(types))
         names = [name for name in log.reward_functions() if name in types]
         if not names:
@@ -72,7 +72,7 @@ class TRL(Dialect):
         columns = [field.name for field, _ in layout.rewards]
         steps = _step_means(rows, len(columns), engine)
         evaluation = _evaluation_steps(log, columns, steps)
-        if rewards_given:
+        if rewards_given or not log.reward_functions():
             return LogLesson(rows, layout, evaluation)
         training = [step for step in steps if step.step not in evaluation]
         weights = _recover_weights(log, columns, training)

@@ -1,0 +1,130 @@
+"""Files that hold the rows of others: a merge beside its shards, a copy in another order or form.
+
+Byte-for-byte copies and shards that are named after their merge are known before anything is read
+(``files.py``); here are those that only their rows give away.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rlhf_budget.calibrate.logs.files import format_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rlhf_budget.calibrate.logs.files import LogFile
+
+_SMALL = 1 << 20
+"""Bytes that are always read once more."""
+_SIMILAR = 0.05
+"""How far the bytes of a merge may be from those of its shards in the same form."""
+
+
+class Rows(NamedTuple):
+    """Rows in any order and form: equal only for the same ones."""
+
+    number: int
+    """Number of rows."""
+    key: int
+    """Sum of their hashes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What one file holds."""
+
+    rows: Rows
+    """Its rows."""
+    telling: bool
+    """Whether equal rows are the same ones: they have completions, or rewards with digits."""
+
+
+NOTHING = Contents(Rows(0, 0), telling=False)
+"""What a file without a row holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merges:
+    """Files whose rows others hold too."""
+
+    certain: tuple[str, ...]
+    """Files to leave out."""
+    doubtful: tuple[str, ...]
+    """Files whose rows equal another's, maybe by chance."""
+
+
+def may_repeat(logs: Sequence[LogFile]) -> bool:
+    """Return whether a file may hold the rows of others: reading the rows tells, and costs a pass.
+
+    The same rows in one form of text have about the same number of bytes.
+    """
+    if len(logs) < 2:
+        return False
+    sizes = {log.path: Path(log.path).stat().st_size for log in logs}
+    formats = {log.format for log in logs}
+    if len(formats) > 1 or formats == {"parquet"} or sum(sizes.values()) < _SMALL:
+        return True
+    if any(b - a <= 1 for a, b in pairwise(sorted(sizes.values()))):
+        return True
+    totals = [(group, sum(sizes[path] for path in group)) for group in _groups(sizes)]
+    return any(
+        abs(total - (path in group) * size - size) <= _SIMILAR * size
+        for group, total in totals
+        for path, size in sizes.items()
+    )
+
+
+def find_merges(contents: Mapping[str, Contents]) -> Merges:
+    """Return the files whose rows are those of another file, or of several together.
+
+    Several are all files, those of a folder, or those of one form in a folder, without the file
+    itself where it is among them. Where all rows are unspecific (0/1 rewards without completions),
+    two files may be alike by chance; a file and several others are not.
+
+    Parameters
+    ----------
+    contents
+        What each file holds.
+    """
+    groups = [set(group) for group in _groups(contents)]
+    certain: list[str] = []
+    doubtful: list[str] = []
+    alike: dict[Rows, set[str]] = defaultdict(set)
+    for path, found in contents.items():
+        alike[found.rows].add(path)
+    # The largest file first: a merge, not a shard that happens to be a copy of another.
+    for path in sorted(contents, key=lambda name: (-contents[name].rows.number, name)):
+        own = contents[path]
+        copied = len(alike[own.rows]) > 1
+        merged = any(
+            len(group - {path}) > 1 and _total(contents, group - {path}) == own.rows
+            for group in groups
+        )
+        if own.rows.number and (merged or (copied and own.telling)):
+            certain.append(path)
+            alike[own.rows].discard(path)
+            for group in groups:
+                group.discard(path)
+        elif own.rows.number and copied:
+            doubtful.append(path)
+    return Merges(tuple(certain), tuple(doubtful))
+
+
+def _groups(paths: Iterable[str]) -> set[frozenset[str]]:
+    """Return the sets of files that may be the shards of one merge."""
+    found: dict[object, set[str]] = defaultdict(set)
+    for path in paths:
+        folder = Path(path).parent
+        for key in (None, folder, (folder, format_of(path))):
+            found[key].add(path)
+    return {frozenset(group) for group in found.values() if len(group) > 1}
+
+
+def _total(contents: Mapping[str, Contents], paths: set[str]) -> Rows:
+    chosen = [contents[path].rows for path in paths]
+    return Rows(sum(rows.number for rows in chosen), sum(rows.key for rows in chosen))
