@@ -70,7 +70,8 @@ class WrongGuess(Record):
     current_excess: units.Relative | None
     """The same of ``current``."""
     moves: bool
-    """True where the best plan is then outside the near-optimal ranges of this one."""
+    """True where the best plan is then outside the near-optimal ranges of this one, or this one is
+    not near-optimal: it may be the clip threshold that is wrong."""
 
 
 @dataclass(frozen=True)
@@ -193,12 +194,13 @@ def _judged(
     plan_total = bound.at(followed).total
     # The best is known within PRECISION: where the plan is better, it is the best.
     least = min(least, plan_total)
+    excess = plan_total / least - 1.0
     return WrongGuess(
         constant,
         value,
-        plan_total / least - 1.0,
+        excess,
         None if done is None else bound.at(done).total / least - 1.0,
-        not is_near(plan, best),
+        plan.near_optimal is None or excess > plan.near_optimal.within or not is_near(plan, best),
     )
 
 

@@ -28,6 +28,8 @@ DIGITS = 3
 """Significant digits of a rounded count."""
 MOST_OF_THE_TIME = 0.9
 """Share of the wrong guesses that the sentence about them speaks of."""
+WORTH_NAMING = 0.01
+"""Excess above which the worst of the wrong guesses is named beside the others."""
 
 
 def first_screen(plan: Plan, advice: Advice, *, elsewhere: str = "--explain") -> Document:
@@ -81,8 +83,8 @@ def _buy(plan: Plan) -> str:
     if plan.to_come is not None:
         return rest_words(plan.to_come)
     a, prompt, made = plan.allocation, plan.scenario.costs.prompt, plan.schedule
-    n = rounded(a.prompts, -1)
-    bought = rounded(max(0, a.prompts - prompt.existing), -1)
+    n = _ordered(plan, a.prompts)
+    bought = max(0, n - prompt.existing)
     new = f" ({integer(bought)} of them new)" if prompt.existing and bought else ""
     how = f" ({count(made.epochs, 'epoch')} of groups of {made.group_size})" if made else ""
     parts = [
@@ -90,8 +92,13 @@ def _buy(plan: Plan) -> str:
         f"{count(a.rollouts_per_prompt, 'rollout')} of each{how}",
     ]
     if buys_labels(plan.scenario):
-        parts.append(count(rounded(a.labels, -1), "label"))
+        parts.append(count(_ordered(plan, a.labels), "label"))
     return listing(parts)
+
+
+def _ordered(plan: Plan, count: int) -> int:
+    """A count as it is ordered; fewer than the exact ones would miss a target."""
+    return rounded(count, -1) if plan.target is None else count
 
 
 def _allocation(plan: Plan) -> Table:
@@ -104,7 +111,7 @@ def _allocation(plan: Plan) -> Table:
         titles["labels"] = "labels to buy" if plan.progress is None else "labels in all"
     rows = []
     for name, title in titles.items():
-        cells: list[Cell] = [title, rounded(getattr(plan.allocation, name), -1)]
+        cells: list[Cell] = [title, _ordered(plan, getattr(plan.allocation, name))]
         if near:
             low, high = getattr(near, name)
             ends = rounded(low, 1), rounded(high, -1)
@@ -147,7 +154,7 @@ def _worth(plan: Plan, advice: Advice, elsewhere: str) -> Iterator[Paragraph]:
         text = f"a bound of {significant(nothing.bound)} for {cost} of rollouts."
         yield Paragraph(text, label="Buying no prompts and no labels")
     if advice.wrong_guesses:
-        yield Paragraph(_wrong_guesses(advice), label="If guesses are wrong")
+        yield Paragraph(_wrong_guesses(advice), label="Guesses halved or doubled")
         # What each constant is worth knowing says more, and is told above.
         if plan.information is None:
             yield Paragraph(_measure_first(advice), label="Measure first")
@@ -192,13 +199,17 @@ def _wrong_guesses(advice: Advice) -> str:
     most = math.ceil(MOST_OF_THE_TIME * len(guesses))
     planned = sorted(guess.plan_excess for guess in guesses)[most - 1]
     text = (
-        f"the plan stays within {percent(max(planned, 0.0))} of the best in {most} of "
-        f"{len(guesses)} cases"
+        f"in {most} of {len(guesses)} cases the plan stays within {percent(max(planned, 0.0))} "
+        "of the best"
     )
     done = sorted(g.current_excess for g in guesses if g.current_excess is not None)
-    if len(done) < len(guesses):
+    if len(done) == len(guesses):
+        text = f"{text}, current within {percent(max(done[most - 1], 0.0))}"
+    worst = guesses[0]
+    if worst.plan_excess <= max(2.0 * planned, WORTH_NAMING):
         return f"{text}."
-    return f"{text}, current within {percent(max(done[most - 1], 0.0))}."
+    value = significant(worst.value, digits=3)
+    return f"{text}; worst: {percent(worst.plan_excess)} at {worst.constant} {value}."
 
 
 def _measure_first(advice: Advice) -> str:

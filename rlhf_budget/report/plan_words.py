@@ -291,8 +291,8 @@ def _for_which_policy(plan: Plan) -> str:
         "fixed": "on prompts that were not used to train or choose the policy",
         "finite_class": f"also when the best of {plan.scenario.bound.candidates} policies is "
         "picked on these prompts",
-        "pac_bayes": f"also on the prompts trained on: {complexity} nats of posterior KL pay for "
-        "that",
+        "pac_bayes": "also on the prompts trained on, if the posterior KL, which pays for that, "
+        f"is at most {complexity} nats",
         "sgd": f"also on the prompts trained on: {complexity} nats of posterior KL pay for that",
     }[plan.scenario.bound.policy]
 

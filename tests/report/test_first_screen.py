@@ -41,6 +41,21 @@ def test_other_kinds_of_plan() -> None:
     assert "24,844 USD is the least for a bound of 0.3866" in target
 
 
+def test_what_a_target_needs_is_not_rounded_down() -> None:
+    found = make_target_plan()
+    text = shown(found)
+    assert f"{found.allocation.prompts:,} prompts" in text
+    assert f"{found.allocation.labels:,} labels" in text
+
+
+def test_the_worst_of_the_wrong_guesses_is_named() -> None:
+    path = next(path for path in EXAMPLES if path.stem == "helpful-assistant")
+    found = plan(load_scenario(path))
+    worst = max(advise(found).wrong_guesses, key=lambda guess: guess.plan_excess)
+    assert worst.plan_excess > 0.5
+    assert f"worst: {100 * worst.plan_excess:.1f} % at {worst.constant}" in shown(found)
+
+
 def test_an_unproved_plan_never_claims_a_proof() -> None:
     text = shown(make_plan(status="not_proved"))
     assert text.splitlines()[1].startswith("Not proved to be the best")
