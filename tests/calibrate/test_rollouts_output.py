@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -126,7 +127,6 @@ def test_command_prints_every_format(capsys, format_):
     ("arguments", "code"),
     [
         (["nothing-here.jsonl"], 4),
-        ([str(DUMPS / "trl-grpo-k8" / "completions")], 2),
         ([str(DUMPS / "nemo-rl"), "--reward-field", "nope"], 2),
         ([str(DUMPS / "nemo-rl"), "--last-steps", "nope"], 2),
         ([str(DUMPS / "nemo-rl"), "--metrics", "nope.json"], 4),
@@ -140,6 +140,14 @@ def test_exit_codes(capsys, arguments, code):
     assert "Traceback" not in shown.err
     assert run(["calibrate", "rollouts", *arguments, "--format", "json"]) == code
     assert "message" in json.loads(capsys.readouterr().err)
+
+
+def test_rewards_that_no_log_tells_apart_are_asked_for(tmp_path, capsys):
+    shutil.copytree(DUMPS / "trl-grpo-k8" / "completions", tmp_path / "completions")
+    assert run(["calibrate", "rollouts", str(tmp_path / "completions")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "may all be rewards" in " ".join(shown.err.split())
 
 
 def test_output_is_written_whole(tmp_path, capsys):
