@@ -17,7 +17,7 @@ def _completed(incomplete: str) -> list[str]:
 
 def explain(
     subject: Annotated[
-        str,
+        list[str],
         typer.Argument(
             metavar="KEY|CODE|WORD",
             help="A key path (costs.label), a warning's code or a word of the tables.",
@@ -29,7 +29,7 @@ def explain(
 ) -> None:
     """Say what a key of the scenario, a warning or a word means.
 
-    For example: rlhf-budget explain limits.epochs
+    For example: rlhf-budget explain clip threshold
     """
     import sys
 
@@ -37,7 +37,7 @@ def explain(
     from rlhf_budget.report.terminal import show
 
     try:
-        document = explained(subject)
+        document = explained(" ".join(subject))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     show(document, sys.stdout)

@@ -84,6 +84,26 @@ WORDS: Final[dict[str, str]] = {
     "reward range": "Highest less lowest reward.",
     "rollouts per prompt": "Completions of each prompt over all epochs.",
     "vacuous": "Of a bound that is not below the reward range: no guarantee.",
+    "bernstein": "The inequality on prompt means that uses both variances; for a policy that is "
+    "fixed, or one of a few.",
+    "cvar": "Of a robust plan: the mean of the worst draws, such as the worst tenth of cvar:0.9.",
+    "hoeffding": "The inequality of Theorem 1, on prompts and rollouts: the one that plans for "
+    "training well.",
+    "KL clipping": "The part of the bound that clipping the log-ratio costs: the coefficient times "
+    "the mean of what lies above the clip threshold.",
+    "nats": "Unit of log-probabilities with natural logarithms: log-ratios, KL, thresholds.",
+    "prompt_mean": "The inequality on prompt means alone: often the smallest bound for a policy "
+    "that is there already, and a poor rule for how to train one.",
+    "proved": "The search closed every allowed allocation: none has a lower bound by more than "
+    "the tolerance.",
+    "regret": "Of a robust plan: the largest excess over what would be best for a draw alone.",
+    "reward shift": "The part of the bound that the reward model's error costs, grown by the "
+    "coverage.",
+    "robust": "One plan for all that ranges and unknown constants allow, best by the mean, the "
+    "worst share (cvar) or the regret.",
+    "sampling": "The part of the bound that comes of few prompts and rollouts.",
+    "within 1 %": "How far a decision can move, the others chosen anew, before the bound is 1 % "
+    "above its best.",
 }
 """Word of the tool -> what it means."""
 
@@ -101,14 +121,28 @@ def explain(subject: str) -> Document:
     ValueError
         Where it is none of them, with the nearest.
     """
+    subject = _named(subject)
     if subject in KEYS:
         facts = tuple(Paragraph(text, label=name) for name, text in key_facts(subject).items())
         described = Paragraph(f"{KEYS[subject].description}.")
         return Document(subject, described, (Section("", facts),))
     text = CODES.get(subject) or WORDS.get(subject)
     if text is None:
-        raise ValueError(f"'{subject}' is no key, code or word{hint(subject, subjects())}.")
+        raise ValueError(f"'{subject}' is no key, code or word{hint(subject, subjects())}")
     return Document(subject, Paragraph(text), ())
+
+
+def _named(subject: str) -> str:
+    """The subject that is meant: in any case, with spaces for hyphens, or a key's last name."""
+    if subject in subjects():
+        return subject
+    folded = {name.lower(): name for name in subjects()}
+    plain = subject.lower()
+    for spelt in (plain, plain.replace("_", " "), plain.replace(" ", "-"), plain.rstrip("s")):
+        if spelt in folded:
+            return folded[spelt]
+    last = [key for key in KEYS if key.rpartition(".")[2] == plain.replace(" ", "_")]
+    return last[0] if len(last) == 1 else subject
 
 
 def key_facts(path: str) -> dict[str, str]:

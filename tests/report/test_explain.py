@@ -30,6 +30,21 @@ def test_the_nearest_is_suggested() -> None:
         explain("silent-group")
 
 
+@pytest.mark.parametrize(
+    ("typed", "title"),
+    [
+        ("posterior_kl", "posterior KL"),
+        ("exponent", "reward_model.error.exponent"),
+        ("Reward Shift", "reward shift"),
+        ("group_size", "group size"),
+        ("silent groups", "silent-groups"),
+        ("epochs", "epoch"),
+    ],
+)
+def test_words_are_found_as_people_type_them(typed: str, title: str) -> None:
+    assert explain(typed).title == title
+
+
 def test_every_warning_of_a_plan_is_explained() -> None:
     tree = ast.parse((Path(rlhf_budget.__file__).parent / "planning" / "notices.py").read_text())
     raised = {
