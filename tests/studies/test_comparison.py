@@ -187,3 +187,22 @@ def test_notebooks_and_scripts_get_one_row_a_column() -> None:
     rows = with_infeasible().rows()
     assert [row["name"] for row in rows] == ["base", "poor"]
     assert rows[1]["status"] == "infeasible"
+
+
+def test_other_reward_ranges_are_ranked_by_shares() -> None:
+    narrow, wide = (
+        load_scenario(scenario_mapping(objective={"kl_coefficient": 0.05, "reward_range": width}))
+        for width in (1.0, 4.0)
+    )
+    found = compare({"narrow": narrow, "wide": wide})
+    first, second = (column.plan for column in found.columns)
+    assert first is not None
+    assert second is not None
+    assert first.bound.total < second.bound.total < 4 * first.bound.total
+    assert found.best[0].names == ("wide",)
+    text = shown(found, 100)
+    assert "lowest bound as a share: wide" in text
+    assert "cannot be ranked" in text
+    share = second.bound.total / 4 / first.bound.total - 1
+    line = next(line for line in text.splitlines() if re.match(r"  bound  +-", line))
+    assert f"({share * 100:.1f} %)" in line
