@@ -41,7 +41,7 @@ def gates_document(check: Check) -> Document:
         _verdict(check),
         Section("Gates", (table, *remedies, *baselines)),
         Section("Plan", (Paragraph(planned), *_risk(check))),
-        warned(plan.warnings),
+        warned(check.warnings),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from rlhf_budget.errors import (
@@ -16,17 +16,18 @@ from rlhf_budget.errors import (
 from rlhf_budget.optimum.certified import TOLERANCE, least_cost
 from rlhf_budget.optimum.near_optimal import WITHIN
 from rlhf_budget.planning.planner import plan, plan_of_proof, plan_robustly
+from rlhf_budget.planning.results import Notice
 from rlhf_budget.planning.saved import read_saved
 from rlhf_budget.scenario.failure import Failure, failure
 from rlhf_budget.scenario.free_mappings import RESULT_KEYS
-from rlhf_budget.scenario.records import Record, Result, Tabular
+from rlhf_budget.scenario.records import NOT_IN_JSON, Record, Result, Tabular
 from rlhf_budget.scenario.suggestions import hint
 from rlhf_budget.scenario.units import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from rlhf_budget.planning.results import Notice, Plan
+    from rlhf_budget.planning.results import Plan
     from rlhf_budget.planning.uncertainty import Robustness
     from rlhf_budget.scenario import units
     from rlhf_budget.scenario.models import Scenario
@@ -54,6 +55,8 @@ class Baseline(Record):
     """Its value of the metric."""
     max_increase: units.Gap
     """Relative increase allowed."""
+    inputs: Mapping[str, Any] = field(default_factory=dict, metadata=NOT_IN_JSON)
+    """What it was planned for, as its JSON says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +162,10 @@ class Check(Result, Tabular):
 
     @property
     def warnings(self) -> tuple[Notice, ...]:
-        """The plan's warnings."""
-        return self.plan.warnings
+        """The plan's warnings, and that a gate compares with another scenario's plan."""
+        baselines = [gate.rule.baseline for gate in self.gates if gate.rule.baseline]
+        others = (_another_scenario(base, self.plan.scenario) for base in baselines)
+        return (*self.plan.warnings, *(notice for notice in others if notice is not None))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one mapping per gate."""
@@ -233,6 +238,8 @@ def check(
     if problems:
         raise ScenarioError(tuple(problems))
     kept = [gate for gate in gates if gate is not None]
+    for rule in rules:
+        _refuse_other_units(rule, scenario)
     if robust is None:
         kept = [_with_remedy(gate, scenario) for gate in kept]
     return Check(found, tuple(kept), warn_only)
@@ -545,9 +552,55 @@ def max_increase(
         raise ScenarioError((problem,))
     tool = whole.get("tool")
     version = str(tool.get("version", "")) if isinstance(tool, dict) else ""
-    base = Baseline(file, str(result.get("scenario", "")), version, float(value), increase)
+    base = Baseline(
+        file, str(result.get("scenario", "")), version, float(value), increase, _inputs(result)
+    )
     rule = Rule("max_increase", "--against", key, "<=", base.value * (1.0 + increase))
     return replace(rule, baseline=base)
+
+
+def _inputs(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    inputs = result.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
+def _changed(baseline: Baseline, scenario: Scenario, section: str) -> list[str]:
+    """Key paths of a section that both have and that differ."""
+    theirs, ours = baseline.inputs.get(section), scenario.inputs().get(section)
+    if not isinstance(theirs, dict) or not isinstance(ours, dict):
+        return []
+    return [f"{section}.{k}" for k in theirs if k in ours and theirs[k] != ours[k]]
+
+
+def _refuse_other_units(rule: Rule, scenario: Scenario) -> None:
+    """Bounds in units of two reward ranges are no measure of each other."""
+    key = "objective.reward_range"
+    if (
+        rule.baseline is None
+        or rule.key == "cost.total"
+        or key not in _changed(rule.baseline, scenario, "objective")
+    ):
+        return
+    found = f"a plan for the reward range {rule.baseline.inputs['objective']['reward_range']:g}"
+    allowed = f"a plan for the reward range {scenario.objective.reward_range:g}"
+    raise ScenarioError((Problem("--against", found, allowed, rule.baseline.file),))
+
+
+def _another_scenario(baseline: Baseline, scenario: Scenario) -> Notice | None:
+    """Warn where a plan seems to be no other version of this scenario's, but another's."""
+    changed = [k for part in ("objective", "bound") for k in _changed(baseline, scenario, part)]
+    told = []
+    if baseline.scenario != scenario.name:
+        told.append(f"it is called {baseline.scenario}, not {scenario.name}")
+    if changed:
+        told.append(f"{', '.join(changed)} {'differs' if len(changed) == 1 else 'differ'}")
+    if not told:
+        return None
+    message = (
+        f"{baseline.file} may be the plan of another scenario: {'; '.join(told)}. The change then "
+        "says nothing; give a plan of an earlier version of this scenario."
+    )
+    return Notice("another-scenario", message)
 
 
 def _risk_problem(result: Any, robust: Robustness | None, file: str) -> Problem | None:
