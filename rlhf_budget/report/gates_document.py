@@ -11,6 +11,7 @@ from rlhf_budget.report.underway import course
 from rlhf_budget.report.words import amount, count, listing, purchase
 
 if TYPE_CHECKING:
+    from rlhf_budget.planning.results import Plan
     from rlhf_budget.report.document import Document
     from rlhf_budget.studies.gates import Baseline, Check, CheckedScenario, Checks, Gate, Operand
 
@@ -25,10 +26,10 @@ def gates_document(check: Check) -> Document:
         if gate.rule.baseline is not None
     )
     plan = check.plan
-    remedies = (
-        Paragraph(f"{gate.rule.key} would pass {_remedy(gate, plan.scenario.currency)}.", "note")
+    remedies = tuple(
+        Paragraph(f"{gate.rule.key} would pass {remedy}.{_guesses(gate, plan)}", "note")
         for gate in check.failed
-        if gate.least_budget is not None
+        if (remedy := _remedy(gate, plan.scenario.currency))
     )
     cost = f"{money(plan.cost.total)} {plan.scenario.currency}"
     bought = purchase(plan.allocation, plan.scenario)
@@ -98,8 +99,17 @@ def _rows(entry: CheckedScenario) -> list[Row]:
 
 
 def _remedy(gate: Gate, currency: str) -> str:
-    least = gate.least_budget
-    return "" if least is None else f"with a budget of {amount(least, currency)}"
+    if gate.least_budget is not None:
+        return f"with a budget of {amount(gate.least_budget, currency)}"
+    if gate.infimum is not None:
+        return f"with no budget: the bound stays above {significant(gate.infimum)}"
+    if gate.rule.gate == "max_guesses":
+        return f"with {count(int(gate.value - gate.rule.limit), 'guess', 'guesses')} fewer"
+    return ""
+
+
+def _guesses(gate: Gate, plan: Plan) -> str:
+    return f" Guesses: {listing(plan.guesses)}." if gate.rule.gate == "max_guesses" else ""
 
 
 def gate_words(gate: Gate) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
@@ -12,6 +13,7 @@ from rlhf_budget.errors import (
     Problem,
     RlhfBudgetError,
     ScenarioError,
+    UnreachableTargetError,
 )
 from rlhf_budget.optimum.certified import TOLERANCE, least_cost
 from rlhf_budget.optimum.near_optimal import WITHIN
@@ -101,6 +103,8 @@ class Gate(Record):
     least_budget: units.Money | None = None
     """The least budget that would pass, where the gate limits the bound and fails; None where
     another budget does not help."""
+    infimum: float | None = field(default=None, metadata=NOT_IN_JSON)
+    """The bound that no budget goes below, reward units, where it is above the limit."""
 
     @property
     def margin(self) -> units.OwnUnit | None:
@@ -259,6 +263,8 @@ def _with_remedy(gate: Gate, scenario: Scenario) -> Gate:
         return gate
     try:
         return replace(gate, least_budget=least_cost(scenario, rule.limit).cost.total)
+    except UnreachableTargetError as error:
+        return replace(gate, infimum=error.infimum)
     except RlhfBudgetError:
         return gate
 
@@ -367,7 +373,13 @@ def check_many(
         The scenarios, named.
     rules, tolerance, within, warn_only, robust
         As for :func:`check`.
+
+    Raises
+    ------
+    ScenarioError
+        As for :func:`check`, or where the same scenario is given twice.
     """
+    entries = _told_apart(entries)
 
     def outcome(entry: Entry) -> Check | InfeasibleError:
         try:
@@ -383,6 +395,22 @@ def check_many(
             return error
 
     return Checks(tuple(CheckedScenario(entry, outcome(entry)) for entry in entries), warn_only)
+
+
+def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
+    """Call those that share a name by their paths."""
+    times = Counter(entry.name for entry in entries)
+    found = [
+        replace(entry, name=":".join(filter(None, (entry.file, entry.file_scenario))))
+        if times[entry.name] > 1 and entry.file
+        else entry
+        for entry in entries
+    ]
+    twice = [name for name, count in Counter(e.name for e in found).items() if count > 1]
+    if twice:
+        problems = [Problem("", f"'{name}' twice", "each scenario once") for name in twice]
+        raise ScenarioError(tuple(problems))
+    return found
 
 
 OVER_DRAWS: Final = {

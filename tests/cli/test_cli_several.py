@@ -269,6 +269,26 @@ def test_guesses_are_limited(run: Run, tmp_path: Path) -> None:
     assert run("check", "a.yaml", "--max-guesses", "0")[0] == 1
 
 
+def test_a_failed_gate_says_what_would_pass(run: Run) -> None:
+    _, out, _ = run("check", "scenario.yaml", "--max-bound", "1e-9")
+    assert "would pass with no budget: the bound stays above" in " ".join(out.split())
+    guess = ("--set", "sources={costs.label: guess}")
+    _, out, _ = run("check", "scenario.yaml", *guess, "--max-guesses", "0")
+    assert "fewer. Guesses: " in " ".join(out.split())
+    assert "costs.label" in out
+
+
+def test_files_of_one_name_are_told_apart(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "scenario.yaml").write_text((tmp_path / "scenario.yaml").read_text())
+    _, out, _ = run("check", "scenario.yaml", "other/scenario.yaml", "-f", "json")
+    names = [entry["name"] for entry in json.loads(out)["checks"]]
+    assert names == ["scenario.yaml", "other/scenario.yaml"]
+    code, out, err = run("check", "scenario.yaml", "scenario.yaml")
+    assert (code, out) == (2, "")
+    assert "'scenario.yaml' twice" in err
+
+
 def test_an_unknown_suffix_is_refused(run: Run, tmp_path: Path) -> None:
     code, _, err = run("plan", "scenario.yaml", "-o", "page.html")
     assert code == 2
