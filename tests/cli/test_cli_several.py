@@ -289,6 +289,25 @@ def test_files_of_one_name_are_told_apart(run: Run, tmp_path: Path) -> None:
     assert "'scenario.yaml' twice" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "file", "allowed"),
+    [
+        (("report", "scenario.yaml", "-o"), "r.pdf", ".html"),
+        (("export", "scenario.yaml", "--trainer", "verl", "-o"), "v.html", ".sh"),
+        (("export", "scenario.yaml", "--trainer", "trl-grpo", "-o"), "v.yaml", ".py"),
+        (("schema", "-o"), "s.md", ".json"),
+        (("init",), "d.json", ".yaml"),
+    ],
+)
+def test_a_suffix_of_something_else_is_refused(
+    run: Run, arguments: tuple[str, ...], file: str, allowed: str
+) -> None:
+    code, out, err = run(*arguments, file)
+    assert (code, out) == (2, "")
+    assert allowed in err
+    assert not Path(file).exists()
+
+
 def test_an_unknown_suffix_is_refused(run: Run, tmp_path: Path) -> None:
     code, _, err = run("plan", "scenario.yaml", "-o", "page.html")
     assert code == 2
