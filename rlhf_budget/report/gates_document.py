@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 def gates_document(check: Check) -> Document:
     """Arrange a check for reading."""
-    titles = ("gate", "value", "", "limit", "margin", "verdict", "asked by")
-    table = Table(tuple(map(Column, titles)), tuple(map(_row, check.gates)))
+    titles = ("gate", "value", "limit", "margin", "verdict", "asked by")
+    ordered = sorted(check.gates, key=lambda gate: gate.passed)
+    table = Table(tuple(map(Column, titles)), tuple(map(_row, ordered)))
     baselines = (
         Paragraph(_baseline_words(gate, gate.rule.baseline), "note")
         for gate in check.gates
@@ -62,8 +63,8 @@ def _risk(check: Check) -> tuple[Paragraph, ...]:
 
 def checks_document(checks: Checks) -> Document:
     """Arrange the checks of several scenarios: one table, the failures first said."""
-    titles = ("scenario", "gate", "value", "", "limit", "verdict", "would pass")
-    rows = [row for entry in checks.checks for row in _rows(entry)]
+    titles = ("scenario", "failed gate", "value", "would pass")
+    rows = [row for entry in checks.checks for row in _failed_rows(entry)]
     failed = [entry.name for entry in checks.checks if not entry.passed]
     total = len(checks.checks)
     if failed:
@@ -73,29 +74,44 @@ def checks_document(checks: Checks) -> Document:
     else:
         verdict = Paragraph(f"All gates of {count(total, 'scenario')} pass.", "good")
     table = Table(tuple(map(Column, titles)), tuple(rows))
-    return arranged("Check", verdict, Section("Gates", (table,)))
+    passed = Table(
+        (Column("scenario"), Column("gates"), Column("passed")),
+        tuple(_passed_row(entry) for entry in checks.checks if entry.check is not None),
+    )
+    named = any(
+        gate.rule.gate == "max_guesses" for e in checks.checks if e.check for gate in e.check.failed
+    )
+    note = Paragraph("check FILE, of one file, names the guesses.", "note")
+    return arranged(
+        "Check",
+        verdict,
+        Section("Failed", (table, *([note] if named else [])) if rows else ()),
+        Section("Passed", (passed,)),
+    )
 
 
-def _rows(entry: CheckedScenario) -> list[Row]:
+def _failed_rows(entry: CheckedScenario) -> list[Row]:
     if entry.check is None:
         message = entry.error.message if entry.error else ""
-        return [Row((entry.name, "feasible", message, "", "", "FAILED", ""), emphasis=True)]
-    rows = []
-    for gate in entry.check.gates:
-        rule, (value, limit) = gate.rule, _value_and_limit(gate)
-        verdict = "passed" if gate.passed else "FAILED"
-        currency = entry.check.plan.scenario.currency
-        cells = (
-            entry.name,
-            rule.key,
-            value,
-            rule.operator,
-            limit,
-            verdict,
-            _remedy(gate, currency),
-        )
-        rows.append(Row(cells, emphasis=not gate.passed))
-    return rows
+        return [Row((entry.name, "feasible", message, ""), emphasis=True)]
+    currency = entry.check.plan.scenario.currency
+    return [
+        Row((entry.name, *_asked(gate), _remedy(gate, currency)), emphasis=True)
+        for gate in entry.check.failed
+    ]
+
+
+def _asked(gate: Gate) -> tuple[str, str]:
+    """The condition in one cell, and the value."""
+    value, limit = _value_and_limit(gate)
+    return f"{gate.rule.key} {gate.rule.operator} {limit}", value
+
+
+def _passed_row(entry: CheckedScenario) -> Row:
+    gates = entry.check.gates if entry.check else ()
+    passed = [gate for gate in gates if gate.passed]
+    names = ", ".join(dict.fromkeys(gate.rule.key for gate in passed))
+    return Row((entry.name, f"{len(passed)} of {len(gates)}", names))
 
 
 def _remedy(gate: Gate, currency: str) -> str:
@@ -146,7 +162,7 @@ def _row(gate: Gate) -> Row:
     rule, (value, limit) = gate.rule, _value_and_limit(gate)
     margin = "" if gate.margin is None else _written(rule.key, gate.margin)
     verdict = "passed" if gate.passed else "FAILED"
-    cells = (rule.key, value, rule.operator, limit, margin, verdict, rule.source)
+    cells = (rule.key, value, f"{rule.operator} {limit}", margin, verdict, rule.source)
     return Row(cells, emphasis=not gate.passed)
 
 

@@ -241,6 +241,11 @@ def test_check_takes_many_files_and_all_scenarios(run: Run, tmp_path: Path) -> N
     assert code == 1
     assert "dear" in out
     assert "with a budget of" in out
+    lines = [line.strip() for line in out.splitlines()]
+    assert any("bound.total <= 0.4000" in line for line in lines)
+    assert not {"<=", "=="} & set(lines)
+    assert out.index("bound.total <=") < out.index("certificate.proved")
+    assert sum("certificate.proved" in line for line in lines) == 2
     code, out, _ = run("check", "both.yaml", "poor.yaml", "--format", "json")
     found = json.loads(out)
     jsonschema.validate(found, output_schema("check"))
