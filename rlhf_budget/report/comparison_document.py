@@ -69,7 +69,9 @@ def comparison_document(comparison: Comparison) -> Document:
     return arranged(
         listing([column.name for column in comparison.columns]),
         _verdict(comparison),
-        Section("What each buys", (_numbers(comparison, _DECISIONS), *_underway(comparison))),
+        Section(
+            "What each buys", (_numbers(comparison, _decisions(comparison)), *_underway(comparison))
+        ),
         *_bounds(comparison, legend),
         Section(f"Money, {comparison.currency}", (_money(comparison),)),
         Section(
@@ -106,6 +108,17 @@ def _bounds(comparison: Comparison, legend: Paragraph) -> tuple[Section, ...]:
     return (
         Section("Bound over what may be true, reward units", (over, _shares(comparison), legend)),
         Section("Bound at the middle of every range, reward units", (terms,)),
+    )
+
+
+def _decisions(comparison: Comparison) -> tuple[tuple[str, str, Format], ...]:
+    """The rows of decisions; of a run under way labels count those behind too."""
+    whole = any(c.plan is not None and c.plan.progress is not None for c in comparison.columns)
+    return tuple(
+        ("labels in all", key, format_)
+        if whole and key == "allocation.labels"
+        else (t, key, format_)
+        for t, key, format_ in _DECISIONS
     )
 
 
@@ -268,7 +281,9 @@ def _differences(comparison: Comparison) -> tuple[Table, ...]:
     if risk:
         middle: tuple[str, str, Format] = ("bound at the middle", "bound.total", "significant")
         totals = [(risk, "robust.value", "significant"), middle]
-    for title, key, format_ in (*totals, *_COMPARED):
+    labels = next(row for row in _decisions(comparison) if row[1] == "allocation.labels")
+    compared = (labels if row[1] == labels[1] else row for row in _COMPARED)
+    for title, key, format_ in (*totals, *compared):
         values = [
             next((value for value in difference.values if value.key == key), None)
             for difference in comparison.differences

@@ -189,6 +189,15 @@ def test_notebooks_and_scripts_get_one_row_a_column() -> None:
     assert rows[1]["status"] == "infeasible"
 
 
+def test_labels_of_a_run_under_way_are_totals() -> None:
+    progress = {"prompts": 500, "rollouts_per_prompt": 8, "labels": 600}
+    base = load_scenario(scenario_mapping())
+    under_way = load_scenario(scenario_mapping(progress=progress))
+    assert "labels to buy" not in shown(compare({"a": under_way, "b": base}), 100)
+    assert shown(compare({"a": under_way, "b": base}), 100).count("labels in all") == 2
+    assert "labels to buy" in shown(compare({"a": base}), 100)
+
+
 def test_other_reward_ranges_are_ranked_by_shares() -> None:
     narrow, wide = (
         load_scenario(scenario_mapping(objective={"kl_coefficient": 0.05, "reward_range": width}))
