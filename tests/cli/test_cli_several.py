@@ -313,6 +313,14 @@ def test_a_suffix_of_something_else_is_refused(
     assert not Path(file).exists()
 
 
+def test_a_plan_given_as_a_scenario_is_told_in_a_line(run: Run) -> None:
+    assert run("plan", "scenario.yaml", "-o", "p.json").code == 0
+    code, out, err = run("plan", "p.json")
+    assert (code, out) == (2, "")
+    assert "found the output of plan, not a scenario" in err
+    assert len(err.splitlines()) <= 3
+
+
 def test_an_unknown_suffix_is_refused(run: Run, tmp_path: Path) -> None:
     code, _, err = run("plan", "scenario.yaml", "-o", "page.html")
     assert code == 2
