@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
-from rlhf_budget.cli.output import deliver
-from rlhf_budget.report.export.trainers import TRAINERS
+from rlhf_budget.cli.output import check_suffix, deliver
+from rlhf_budget.report.export.trainers import SUFFIXES, TRAINERS
 
 if TYPE_CHECKING:
     TrainerName = str
@@ -43,6 +43,7 @@ def export(
     from rlhf_budget.report.export.text import export as written
     from rlhf_budget.scenario import load_scenario
 
+    check_suffix(output, *SUFFIXES[TRAINERS[str(trainer)].form], ".txt")
     loaded = load_scenario(
         file, scenario=scenario, set_values=set_ or (), budget_required=target_bound is None
     )

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
-from rlhf_budget.cli.output import notice
+from rlhf_budget.cli.output import check_suffix, notice
 from rlhf_budget.errors import FileAccessError
 
 
@@ -44,6 +44,8 @@ def init(
     if file == "-":
         sys.stdout.write(text)
         return
+    if not Path(file).is_dir():
+        check_suffix(file, ".yaml", ".yml", option="FILE")
     if Path(file).is_dir():
         raise FileAccessError(f"{file} is a directory; name a file in it.")
     if os.path.lexists(file) and not force:

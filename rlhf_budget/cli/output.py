@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,7 +14,7 @@ from rlhf_budget.report.formats import TABLE, Answer, format_of, text_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Answer", "deliver", "notice", "progress", "send"]
+__all__ = ["Answer", "check_suffix", "deliver", "notice", "progress", "send"]
 
 
 def send(answer: Answer, format_: str | None, output: str | None, *, quiet: bool) -> None:
@@ -28,6 +29,14 @@ def send(answer: Answer, format_: str | None, output: str | None, *, quiet: bool
         show(answer.document(), sys.stdout)
     else:
         deliver(text_of(answer, chosen), output, quiet=quiet)
+
+
+def check_suffix(file: str | None, *allowed: str, option: str = "--output") -> None:
+    """Refuse a file whose suffix promises what is not written; none at all promises nothing."""
+    suffix = Path(file or "").suffix.lower()
+    if suffix and suffix not in allowed:
+        message = f"what to write to {file}? Its name must end in {' or '.join(allowed)}."
+        raise typer.BadParameter(message, param_hint=option)
 
 
 def deliver(text: str, output: str | None, *, quiet: bool) -> None:

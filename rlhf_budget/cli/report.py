@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
-from rlhf_budget.cli.output import deliver, notice
+from rlhf_budget.cli.output import check_suffix, deliver, notice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,7 @@ def report(
     """
     from rlhf_budget.report.page.make import make_page
 
+    check_suffix(output, ".html", ".htm")
     asked = ["--information"] if information else []
     command = shlex.join(["rlhf-budget", "report", *files, *asked, "-o", output])
     if information:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rlhf_budget.cli import options  # noqa: TC001 - Typer evaluates annotations at run time
-from rlhf_budget.cli.output import deliver
+from rlhf_budget.cli.output import check_suffix, deliver
 
 
 class Subject(StrEnum):
@@ -37,6 +37,7 @@ def schema(
     """
     from rlhf_budget.report.data import json_text
 
+    check_suffix(output, ".json")
     if of is Subject.SCENARIO:
         from rlhf_budget.scenario.schema import scenario_schema
 

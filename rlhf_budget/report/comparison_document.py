@@ -11,6 +11,7 @@ from rlhf_budget.report.robust_words import shared_risk
 from rlhf_budget.report.underway import counted, course
 from rlhf_budget.report.words import listing
 from rlhf_budget.studies.attribution import GROUPS, judged
+from rlhf_budget.studies.comparison import IN_REWARD_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,7 +57,10 @@ _COMPARED: Final[tuple[tuple[str, str, Format], ...]] = (
 
 def comparison_document(comparison: Comparison) -> Document:
     """Arrange a comparison for reading."""
-    legend = Paragraph(f"{BEST}the best of its row, where lower is better.", "note")
+    shares = (
+        ", in shares of the reward range where it is a bound" if comparison.ranges_differ else ""
+    )
+    legend = Paragraph(f"{BEST}the best of its row, where lower is better{shares}.", "note")
     reasons = tuple(
         Paragraph(str(column.outcome), "bad", column.name)
         for column in comparison.columns
@@ -65,16 +69,23 @@ def comparison_document(comparison: Comparison) -> Document:
     return arranged(
         listing([column.name for column in comparison.columns]),
         _verdict(comparison),
-        Section("What each buys", (_numbers(comparison, _DECISIONS), *_underway(comparison))),
+        Section(
+            "What each buys", (_numbers(comparison, _decisions(comparison)), *_underway(comparison))
+        ),
         *_bounds(comparison, legend),
         Section(f"Money, {comparison.currency}", (_money(comparison),)),
         Section(
             "Proof and warnings" if _risk(comparison) else "More money, limits and warnings",
             (_around(comparison),),
         ),
-        Section(f"Differences from {comparison.baseline}", _differences(comparison)),
         Section(
-            f"Where the difference of the {_risk(comparison) or 'bound'} comes from",
+            f"Differences from {comparison.baseline}"
+            f"{', of bounds in shares of the reward range' if comparison.ranges_differ else ''}",
+            _differences(comparison),
+        ),
+        Section(
+            f"Where the difference of the {_risk(comparison) or 'bound'} comes from"
+            f"{', reward units' if comparison.ranges_differ else ''}",
             _attributions(comparison),
         ),
         Section("Infeasible", reasons),
@@ -100,6 +111,17 @@ def _bounds(comparison: Comparison, legend: Paragraph) -> tuple[Section, ...]:
     )
 
 
+def _decisions(comparison: Comparison) -> tuple[tuple[str, str, Format], ...]:
+    """The rows of decisions; of a run under way labels count those behind too."""
+    whole = any(c.plan is not None and c.plan.progress is not None for c in comparison.columns)
+    return tuple(
+        ("labels in all", key, format_)
+        if whole and key == "allocation.labels"
+        else (t, key, format_)
+        for t, key, format_ in _DECISIONS
+    )
+
+
 def _underway(comparison: Comparison) -> tuple[Paragraph, ...]:
     """What is still to come of runs under way, beside tables of totals."""
     plans = [(column.name, column.plan) for column in comparison.columns if column.plan]
@@ -112,7 +134,6 @@ def _underway(comparison: Comparison) -> tuple[Paragraph, ...]:
 def _shares(comparison: Comparison) -> Paragraph:
     """The bounds as shares of the reward range, and what makes columns hard to compare."""
     plans = [(column.name, column.plan) for column in comparison.columns if column.plan]
-    ranges = {plan.scenario.objective.reward_range for _, plan in plans}
     budgets = {plan.scenario.budget for _, plan in plans}
     shares = listing(
         [
@@ -121,11 +142,11 @@ def _shares(comparison: Comparison) -> Paragraph:
         ]
     )
     text = f"As shares of the reward range: {shares}."
-    if len(ranges) > 1:
+    if comparison.ranges_differ:
         text += " The reward ranges differ, so compare these shares rather than the bounds."
     if len(budgets) > 1:
         text += " The budgets differ: a lower bound may only be dearer."
-    return Paragraph(text, "warning" if len(ranges) > 1 or len(budgets) > 1 else "note")
+    return Paragraph(text, "warning" if comparison.ranges_differ or len(budgets) > 1 else "note")
 
 
 def _verdict(comparison: Comparison) -> Paragraph:
@@ -134,11 +155,18 @@ def _verdict(comparison: Comparison) -> Paragraph:
     if not comparison.best:
         return Paragraph(f"No scenario is feasible.{told}", "bad")
     names = comparison.best[0].names
-    totals = {c.name: judged(c.plan) for c in comparison.columns if c.plan is not None}
+    best = next(c.plan for c in comparison.columns if c.name == names[0] and c.plan is not None)
     risk = _risk(comparison) or "bound"
-    text = f"{significant(totals[names[0]])} is the lowest {risk}: {listing(names)}"
+    if comparison.ranges_differ:
+        share = percent(judged(best) / best.scenario.objective.reward_range)
+        lowest = f"{share} of its reward range is the lowest {risk} as a share"
+        told = f" The reward ranges differ, so the {risk}s themselves cannot be ranked.{told}"
+    else:
+        lowest = f"{significant(judged(best))} is the lowest {risk}"
+    text = f"{lowest}: {listing(names)}"
     change = next((d.values for d in comparison.differences if d.name == names[0]), ())
-    gain = next((v.relative for v in change if v.key == comparison.best[0].key), None)
+    value = next((v for v in change if v.key == comparison.best[0].key), None)
+    gain = None if value is None else _comparable(comparison, names[0], value).relative
     if gain and comparison.baseline not in names:
         text += f", {percent(-gain)} below {comparison.baseline}"
     return Paragraph(f"{text}.{told}", "bad" if infeasible else "text")
@@ -253,15 +281,33 @@ def _differences(comparison: Comparison) -> tuple[Table, ...]:
     if risk:
         middle: tuple[str, str, Format] = ("bound at the middle", "bound.total", "significant")
         totals = [(risk, "robust.value", "significant"), middle]
-    for title, key, format_ in (*totals, *_COMPARED):
+    labels = next(row for row in _decisions(comparison) if row[1] == "allocation.labels")
+    compared = (labels if row[1] == labels[1] else row for row in _COMPARED)
+    for title, key, format_ in (*totals, *compared):
         values = [
             next((value for value in difference.values if value.key == key), None)
             for difference in comparison.differences
         ]
         if any(value and (value.baseline or value.value) for value in values):
-            cells = [_difference(value, format_, comparison.tolerance) for value in values]
+            if comparison.ranges_differ and key in IN_REWARD_UNITS:
+                format_ = "percent"  # noqa: PLW2901 - the same row, in another unit
+            cells = [
+                _difference(
+                    value and _comparable(comparison, difference.name, value),
+                    format_,
+                    comparison.tolerance,
+                )
+                for difference, value in zip(comparison.differences, values, strict=True)
+            ]
             rows.append(Row((title, *cells), format_, key == totals[0][1]))
     return (Table((*columns,), (*rows,), turns=True),)
+
+
+def _comparable(comparison: Comparison, name: str, value: ValueDifference) -> ValueDifference:
+    """The same difference in a unit that both columns have."""
+    if comparison.ranges_differ and value.key in IN_REWARD_UNITS:
+        return comparison.as_share(name, value)
+    return value
 
 
 def _difference(value: ValueDifference | None, format_: Format, tolerance: float) -> str:

@@ -10,6 +10,8 @@ from rlhf_budget.scenario.keys import CHILDREN, KEYS, RANGE_ENDS
 from rlhf_budget.scenario.suggestions import hint
 
 CODES: Final[dict[str, str]] = {
+    "another-scenario": "The plan that a gate compares with seems to be another scenario's: its "
+    "name, its objective or its bound settings differ.",
     "assumed-constants": "Constants that the scenario gives as ranges or as unknown: the plan is "
     "made in the middle, and re-judged at both ends. Measure first what moves it.",
     "coverage-above-kl": "A coverage from labels is larger than the KL between the two policies "

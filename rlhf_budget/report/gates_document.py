@@ -11,24 +11,26 @@ from rlhf_budget.report.underway import course
 from rlhf_budget.report.words import amount, count, listing, purchase
 
 if TYPE_CHECKING:
+    from rlhf_budget.planning.results import Plan
     from rlhf_budget.report.document import Document
     from rlhf_budget.studies.gates import Baseline, Check, CheckedScenario, Checks, Gate, Operand
 
 
 def gates_document(check: Check) -> Document:
     """Arrange a check for reading."""
-    titles = ("gate", "value", "", "limit", "margin", "verdict", "asked by")
-    table = Table(tuple(map(Column, titles)), tuple(map(_row, check.gates)))
+    titles = ("gate", "value", "limit", "margin", "verdict", "asked by")
+    ordered = sorted(check.gates, key=lambda gate: gate.passed)
+    table = Table(tuple(map(Column, titles)), tuple(map(_row, ordered)))
     baselines = (
         Paragraph(_baseline_words(gate, gate.rule.baseline), "note")
         for gate in check.gates
         if gate.rule.baseline is not None
     )
     plan = check.plan
-    remedies = (
-        Paragraph(f"{gate.rule.key} would pass {_remedy(gate, plan.scenario.currency)}.", "note")
+    remedies = tuple(
+        Paragraph(f"{gate.rule.key} would pass {remedy}.{_guesses(gate, plan)}", "note")
         for gate in check.failed
-        if gate.least_budget is not None
+        if (remedy := _remedy(gate, plan.scenario.currency))
     )
     cost = f"{money(plan.cost.total)} {plan.scenario.currency}"
     bought = purchase(plan.allocation, plan.scenario)
@@ -41,7 +43,7 @@ def gates_document(check: Check) -> Document:
         _verdict(check),
         Section("Gates", (table, *remedies, *baselines)),
         Section("Plan", (Paragraph(planned), *_risk(check))),
-        warned(plan.warnings),
+        warned(check.warnings),
     )
 
 
@@ -61,8 +63,8 @@ def _risk(check: Check) -> tuple[Paragraph, ...]:
 
 def checks_document(checks: Checks) -> Document:
     """Arrange the checks of several scenarios: one table, the failures first said."""
-    titles = ("scenario", "gate", "value", "", "limit", "verdict", "would pass")
-    rows = [row for entry in checks.checks for row in _rows(entry)]
+    titles = ("scenario", "failed gate", "value", "would pass")
+    rows = [row for entry in checks.checks for row in _failed_rows(entry)]
     failed = [entry.name for entry in checks.checks if not entry.passed]
     total = len(checks.checks)
     if failed:
@@ -72,34 +74,58 @@ def checks_document(checks: Checks) -> Document:
     else:
         verdict = Paragraph(f"All gates of {count(total, 'scenario')} pass.", "good")
     table = Table(tuple(map(Column, titles)), tuple(rows))
-    return arranged("Check", verdict, Section("Gates", (table,)))
+    passed = Table(
+        (Column("scenario"), Column("gates"), Column("passed")),
+        tuple(_passed_row(entry) for entry in checks.checks if entry.check is not None),
+    )
+    named = any(
+        gate.rule.gate == "max_guesses" for e in checks.checks if e.check for gate in e.check.failed
+    )
+    note = Paragraph("check FILE, of one file, names the guesses.", "note")
+    return arranged(
+        "Check",
+        verdict,
+        Section("Failed", (table, *([note] if named else [])) if rows else ()),
+        Section("Passed", (passed,)),
+    )
 
 
-def _rows(entry: CheckedScenario) -> list[Row]:
+def _failed_rows(entry: CheckedScenario) -> list[Row]:
     if entry.check is None:
         message = entry.error.message if entry.error else ""
-        return [Row((entry.name, "feasible", message, "", "", "FAILED", ""), emphasis=True)]
-    rows = []
-    for gate in entry.check.gates:
-        rule, (value, limit) = gate.rule, _value_and_limit(gate)
-        verdict = "passed" if gate.passed else "FAILED"
-        currency = entry.check.plan.scenario.currency
-        cells = (
-            entry.name,
-            rule.key,
-            value,
-            rule.operator,
-            limit,
-            verdict,
-            _remedy(gate, currency),
-        )
-        rows.append(Row(cells, emphasis=not gate.passed))
-    return rows
+        return [Row((entry.name, "feasible", message, ""), emphasis=True)]
+    currency = entry.check.plan.scenario.currency
+    return [
+        Row((entry.name, *_asked(gate), _remedy(gate, currency)), emphasis=True)
+        for gate in entry.check.failed
+    ]
+
+
+def _asked(gate: Gate) -> tuple[str, str]:
+    """The condition in one cell, and the value."""
+    value, limit = _value_and_limit(gate)
+    return f"{gate.rule.key} {gate.rule.operator} {limit}", value
+
+
+def _passed_row(entry: CheckedScenario) -> Row:
+    gates = entry.check.gates if entry.check else ()
+    passed = [gate for gate in gates if gate.passed]
+    names = ", ".join(dict.fromkeys(gate.rule.key for gate in passed))
+    return Row((entry.name, f"{len(passed)} of {len(gates)}", names))
 
 
 def _remedy(gate: Gate, currency: str) -> str:
-    least = gate.least_budget
-    return "" if least is None else f"with a budget of {amount(least, currency)}"
+    if gate.least_budget is not None:
+        return f"with a budget of {amount(gate.least_budget, currency)}"
+    if gate.infimum is not None:
+        return f"with no budget: the bound stays above {significant(gate.infimum)}"
+    if gate.rule.gate == "max_guesses":
+        return f"with {count(int(gate.value - gate.rule.limit), 'guess', 'guesses')} fewer"
+    return ""
+
+
+def _guesses(gate: Gate, plan: Plan) -> str:
+    return f" Guesses: {listing(plan.guesses)}." if gate.rule.gate == "max_guesses" else ""
 
 
 def gate_words(gate: Gate) -> str:
@@ -136,7 +162,7 @@ def _row(gate: Gate) -> Row:
     rule, (value, limit) = gate.rule, _value_and_limit(gate)
     margin = "" if gate.margin is None else _written(rule.key, gate.margin)
     verdict = "passed" if gate.passed else "FAILED"
-    cells = (rule.key, value, rule.operator, limit, margin, verdict, rule.source)
+    cells = (rule.key, value, f"{rule.operator} {limit}", margin, verdict, rule.source)
     return Row(cells, emphasis=not gate.passed)
 
 

@@ -23,7 +23,7 @@ def annotation_lines(check: Check, file: str) -> str:
         else _command(grave, file, f"{gate.rule.key} ({gate.rule.source})", gate_words(gate))
         for gate in check.gates
     ]
-    lines += [_command("warning", file, n.code, n.message) for n in check.plan.warnings]
+    lines += [_command("warning", file, n.code, n.message) for n in check.warnings]
     return "".join(f"{line}\n" for line in lines)
 
 

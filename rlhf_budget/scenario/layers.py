@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 STANDARD_INPUT: Final = "-"
 STANDARD_INPUT_NAME: Final = "<stdin>"
 """What problems name in place of a file."""
+_KEYS_OF_A_PLAN: Final = frozenset({"certificate", "allocation"})
+"""Keys that tell the JSON of a plan from a scenario."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,9 @@ def _text_layer(text: str, folder: Path, file: str = STANDARD_INPUT_NAME) -> Lay
         found = "an empty file" if document.values is None else shown(document.values)
         place = place_of(places, ()) if () in places else Place(file, None)
         raise _error("", found, "a mapping of keys to values", place)
+    if document.values.keys() >= _KEYS_OF_A_PLAN:
+        allowed = "the scenario file that it was made from; --against takes a plan"
+        raise _error("", "the output of plan, not a scenario", allowed, Place(file, None))
     return _layer(document.values, places, tuple(problems), folder)
 
 

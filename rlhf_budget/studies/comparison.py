@@ -37,6 +37,18 @@ Lower = Literal[
 ]
 LOWER_IS_BETTER: Final[tuple[Lower, ...]] = get_args(Lower)
 """Numbers of a plan of which the smallest is the best."""
+IN_REWARD_UNITS: Final = frozenset(
+    {
+        "robust.value",
+        "bound.total",
+        "bound.sampling",
+        "bound.reward_shift",
+        "bound.kl_clipping",
+        "bound.irreducible",
+        "bound.reward_error",
+    }
+)
+"""Numbers that say nothing beside those of another reward range, but as shares of their own."""
 _PARTS: Final = ("allocation", "bound", "cost")
 
 
@@ -140,7 +152,8 @@ class Best(Record):
     key: Lower
     """Key path in the plan's JSON; lower is better."""
     names: tuple[str, ...]
-    """The columns that have it; several where they are the same within the tolerance."""
+    """The columns that have it; several where they are the same within the tolerance. Where reward
+    ranges differ, numbers in reward units are judged as shares of their ranges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +182,21 @@ class Comparison(Result, Tabular):
     def feasible(self) -> bool:
         """Whether every column has a plan."""
         return all(column.plan is not None for column in self.columns)
+
+    @property
+    def ranges_differ(self) -> bool:
+        """Whether reward units of one column are not those of another."""
+        return _ranges_differ(self.columns)
+
+    def as_share(self, name: str, value: ValueDifference) -> ValueDifference:
+        """Return a difference from the baseline in shares of each column's own reward range."""
+        ranges = {c.name: c.entry.scenario.objective.reward_range for c in self.columns}
+        base, own = value.baseline, value.value
+        return ValueDifference(
+            value.key,
+            None if base is None else base / ranges[self.baseline],
+            None if own is None else own / ranges[name],
+        )
 
     @property
     def warnings(self) -> tuple[Notice, ...]:
@@ -327,11 +355,22 @@ def _values(reference: Plan, other: Plan) -> tuple[ValueDifference, ...]:
     )
 
 
+def _ranges_differ(columns: Sequence[ComparedPlan]) -> bool:
+    ranges = {c.entry.scenario.objective.reward_range for c in columns if c.plan is not None}
+    return len(ranges) > 1
+
+
 def _best(columns: Sequence[ComparedPlan], tolerance: float) -> Iterator[Best]:
+    ranges = {column.name: column.entry.scenario.objective.reward_range for column in columns}
+    differ = _ranges_differ(columns)
     numbers = {column.name: _numbers(column.plan) for column in columns if column.plan is not None}
     some = next(iter(numbers.values()), {})
     for key in (key for key in LOWER_IS_BETTER if key in some):
-        values = {name: float(parts[key] or 0.0) for name, parts in numbers.items()}
+        shares = differ and key in IN_REWARD_UNITS
+        values = {
+            name: float(parts[key] or 0.0) / (ranges[name] if shares else 1.0)
+            for name, parts in numbers.items()
+        }
         least = min(values.values())
         names = tuple(
             name for name, value in values.items() if value - least <= tolerance * abs(least)

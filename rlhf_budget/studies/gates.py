@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from rlhf_budget.errors import (
@@ -12,21 +13,23 @@ from rlhf_budget.errors import (
     Problem,
     RlhfBudgetError,
     ScenarioError,
+    UnreachableTargetError,
 )
 from rlhf_budget.optimum.certified import TOLERANCE, least_cost
 from rlhf_budget.optimum.near_optimal import WITHIN
 from rlhf_budget.planning.planner import plan, plan_of_proof, plan_robustly
+from rlhf_budget.planning.results import Notice
 from rlhf_budget.planning.saved import read_saved
 from rlhf_budget.scenario.failure import Failure, failure
 from rlhf_budget.scenario.free_mappings import RESULT_KEYS
-from rlhf_budget.scenario.records import Record, Result, Tabular
+from rlhf_budget.scenario.records import NOT_IN_JSON, Record, Result, Tabular
 from rlhf_budget.scenario.suggestions import hint
 from rlhf_budget.scenario.units import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from rlhf_budget.planning.results import Notice, Plan
+    from rlhf_budget.planning.results import Plan
     from rlhf_budget.planning.uncertainty import Robustness
     from rlhf_budget.scenario import units
     from rlhf_budget.scenario.models import Scenario
@@ -54,6 +57,8 @@ class Baseline(Record):
     """Its value of the metric."""
     max_increase: units.Gap
     """Relative increase allowed."""
+    inputs: Mapping[str, Any] = field(default_factory=dict, metadata=NOT_IN_JSON)
+    """What it was planned for, as its JSON says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,8 @@ class Gate(Record):
     least_budget: units.Money | None = None
     """The least budget that would pass, where the gate limits the bound and fails; None where
     another budget does not help."""
+    infimum: float | None = field(default=None, metadata=NOT_IN_JSON)
+    """The bound that no budget goes below, reward units, where it is above the limit."""
 
     @property
     def margin(self) -> units.OwnUnit | None:
@@ -159,8 +166,10 @@ class Check(Result, Tabular):
 
     @property
     def warnings(self) -> tuple[Notice, ...]:
-        """The plan's warnings."""
-        return self.plan.warnings
+        """The plan's warnings, and that a gate compares with another scenario's plan."""
+        baselines = [gate.rule.baseline for gate in self.gates if gate.rule.baseline]
+        others = (_another_scenario(base, self.plan.scenario) for base in baselines)
+        return (*self.plan.warnings, *(notice for notice in others if notice is not None))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one mapping per gate."""
@@ -233,6 +242,8 @@ def check(
     if problems:
         raise ScenarioError(tuple(problems))
     kept = [gate for gate in gates if gate is not None]
+    for rule in rules:
+        _refuse_other_units(rule, scenario)
     if robust is None:
         kept = [_with_remedy(gate, scenario) for gate in kept]
     return Check(found, tuple(kept), warn_only)
@@ -252,6 +263,8 @@ def _with_remedy(gate: Gate, scenario: Scenario) -> Gate:
         return gate
     try:
         return replace(gate, least_budget=least_cost(scenario, rule.limit).cost.total)
+    except UnreachableTargetError as error:
+        return replace(gate, infimum=error.infimum)
     except RlhfBudgetError:
         return gate
 
@@ -360,7 +373,13 @@ def check_many(
         The scenarios, named.
     rules, tolerance, within, warn_only, robust
         As for :func:`check`.
+
+    Raises
+    ------
+    ScenarioError
+        As for :func:`check`, or where the same scenario is given twice.
     """
+    entries = _told_apart(entries)
 
     def outcome(entry: Entry) -> Check | InfeasibleError:
         try:
@@ -376,6 +395,22 @@ def check_many(
             return error
 
     return Checks(tuple(CheckedScenario(entry, outcome(entry)) for entry in entries), warn_only)
+
+
+def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
+    """Call those that share a name by their paths."""
+    times = Counter(entry.name for entry in entries)
+    found = [
+        replace(entry, name=":".join(filter(None, (entry.file, entry.file_scenario))))
+        if times[entry.name] > 1 and entry.file
+        else entry
+        for entry in entries
+    ]
+    twice = [name for name, count in Counter(e.name for e in found).items() if count > 1]
+    if twice:
+        problems = [Problem("", f"'{name}' twice", "each scenario once") for name in twice]
+        raise ScenarioError(tuple(problems))
+    return found
 
 
 OVER_DRAWS: Final = {
@@ -545,9 +580,55 @@ def max_increase(
         raise ScenarioError((problem,))
     tool = whole.get("tool")
     version = str(tool.get("version", "")) if isinstance(tool, dict) else ""
-    base = Baseline(file, str(result.get("scenario", "")), version, float(value), increase)
+    base = Baseline(
+        file, str(result.get("scenario", "")), version, float(value), increase, _inputs(result)
+    )
     rule = Rule("max_increase", "--against", key, "<=", base.value * (1.0 + increase))
     return replace(rule, baseline=base)
+
+
+def _inputs(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    inputs = result.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
+def _changed(baseline: Baseline, scenario: Scenario, section: str) -> list[str]:
+    """Key paths of a section that both have and that differ."""
+    theirs, ours = baseline.inputs.get(section), scenario.inputs().get(section)
+    if not isinstance(theirs, dict) or not isinstance(ours, dict):
+        return []
+    return [f"{section}.{k}" for k in theirs if k in ours and theirs[k] != ours[k]]
+
+
+def _refuse_other_units(rule: Rule, scenario: Scenario) -> None:
+    """Bounds in units of two reward ranges are no measure of each other."""
+    key = "objective.reward_range"
+    if (
+        rule.baseline is None
+        or rule.key == "cost.total"
+        or key not in _changed(rule.baseline, scenario, "objective")
+    ):
+        return
+    found = f"a plan for the reward range {rule.baseline.inputs['objective']['reward_range']:g}"
+    allowed = f"a plan for the reward range {scenario.objective.reward_range:g}"
+    raise ScenarioError((Problem("--against", found, allowed, rule.baseline.file),))
+
+
+def _another_scenario(baseline: Baseline, scenario: Scenario) -> Notice | None:
+    """Warn where a plan seems to be no other version of this scenario's, but another's."""
+    changed = [k for part in ("objective", "bound") for k in _changed(baseline, scenario, part)]
+    told = []
+    if baseline.scenario != scenario.name:
+        told.append(f"it is called {baseline.scenario}, not {scenario.name}")
+    if changed:
+        told.append(f"{', '.join(changed)} {'differs' if len(changed) == 1 else 'differ'}")
+    if not told:
+        return None
+    message = (
+        f"{baseline.file} may be the plan of another scenario: {'; '.join(told)}. The change then "
+        "says nothing; give a plan of an earlier version of this scenario."
+    )
+    return Notice("another-scenario", message)
 
 
 def _risk_problem(result: Any, robust: Robustness | None, file: str) -> Problem | None:

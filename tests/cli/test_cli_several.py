@@ -241,6 +241,11 @@ def test_check_takes_many_files_and_all_scenarios(run: Run, tmp_path: Path) -> N
     assert code == 1
     assert "dear" in out
     assert "with a budget of" in out
+    lines = [line.strip() for line in out.splitlines()]
+    assert any("bound.total <= 0.4000" in line for line in lines)
+    assert not {"<=", "=="} & set(lines)
+    assert out.index("bound.total <=") < out.index("certificate.proved")
+    assert sum("certificate.proved" in line for line in lines) == 2
     code, out, _ = run("check", "both.yaml", "poor.yaml", "--format", "json")
     found = json.loads(out)
     jsonschema.validate(found, output_schema("check"))
@@ -267,6 +272,53 @@ def test_guesses_are_limited(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(guessed))
     assert run("check", "a.yaml", "--max-guesses", "1")[0] == 0
     assert run("check", "a.yaml", "--max-guesses", "0")[0] == 1
+
+
+def test_a_failed_gate_says_what_would_pass(run: Run) -> None:
+    _, out, _ = run("check", "scenario.yaml", "--max-bound", "1e-9")
+    assert "would pass with no budget: the bound stays above" in " ".join(out.split())
+    guess = ("--set", "sources={costs.label: guess}")
+    _, out, _ = run("check", "scenario.yaml", *guess, "--max-guesses", "0")
+    assert "fewer. Guesses: " in " ".join(out.split())
+    assert "costs.label" in out
+
+
+def test_files_of_one_name_are_told_apart(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "scenario.yaml").write_text((tmp_path / "scenario.yaml").read_text())
+    _, out, _ = run("check", "scenario.yaml", "other/scenario.yaml", "-f", "json")
+    names = [entry["name"] for entry in json.loads(out)["checks"]]
+    assert names == ["scenario.yaml", "other/scenario.yaml"]
+    code, out, err = run("check", "scenario.yaml", "scenario.yaml")
+    assert (code, out) == (2, "")
+    assert "'scenario.yaml' twice" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file", "allowed"),
+    [
+        (("report", "scenario.yaml", "-o"), "r.pdf", ".html"),
+        (("export", "scenario.yaml", "--trainer", "verl", "-o"), "v.html", ".sh"),
+        (("export", "scenario.yaml", "--trainer", "trl-grpo", "-o"), "v.yaml", ".py"),
+        (("schema", "-o"), "s.md", ".json"),
+        (("init",), "d.json", ".yaml"),
+    ],
+)
+def test_a_suffix_of_something_else_is_refused(
+    run: Run, arguments: tuple[str, ...], file: str, allowed: str
+) -> None:
+    code, out, err = run(*arguments, file)
+    assert (code, out) == (2, "")
+    assert allowed in err
+    assert not Path(file).exists()
+
+
+def test_a_plan_given_as_a_scenario_is_told_in_a_line(run: Run) -> None:
+    assert run("plan", "scenario.yaml", "-o", "p.json").code == 0
+    code, out, err = run("plan", "p.json")
+    assert (code, out) == (2, "")
+    assert "found the output of plan, not a scenario" in err
+    assert len(err.splitlines()) <= 3
 
 
 def test_an_unknown_suffix_is_refused(run: Run, tmp_path: Path) -> None:

@@ -187,3 +187,31 @@ def test_notebooks_and_scripts_get_one_row_a_column() -> None:
     rows = with_infeasible().rows()
     assert [row["name"] for row in rows] == ["base", "poor"]
     assert rows[1]["status"] == "infeasible"
+
+
+def test_labels_of_a_run_under_way_are_totals() -> None:
+    progress = {"prompts": 500, "rollouts_per_prompt": 8, "labels": 600}
+    base = load_scenario(scenario_mapping())
+    under_way = load_scenario(scenario_mapping(progress=progress))
+    assert "labels to buy" not in shown(compare({"a": under_way, "b": base}), 100)
+    assert shown(compare({"a": under_way, "b": base}), 100).count("labels in all") == 2
+    assert "labels to buy" in shown(compare({"a": base}), 100)
+
+
+def test_other_reward_ranges_are_ranked_by_shares() -> None:
+    narrow, wide = (
+        load_scenario(scenario_mapping(objective={"kl_coefficient": 0.05, "reward_range": width}))
+        for width in (1.0, 4.0)
+    )
+    found = compare({"narrow": narrow, "wide": wide})
+    first, second = (column.plan for column in found.columns)
+    assert first is not None
+    assert second is not None
+    assert first.bound.total < second.bound.total < 4 * first.bound.total
+    assert found.best[0].names == ("wide",)
+    text = shown(found, 100)
+    assert "lowest bound as a share: wide" in text
+    assert "cannot be ranked" in text
+    share = second.bound.total / 4 / first.bound.total - 1
+    line = next(line for line in text.splitlines() if re.match(r"  bound  +-", line))
+    assert f"({share * 100:.1f} %)" in line

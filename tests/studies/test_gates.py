@@ -186,6 +186,22 @@ def test_a_missing_baseline_and_another_currency(tmp_path: Path) -> None:
         max_increase(saved(tmp_path), 0.0, "EUR", "cost.total")
 
 
+def test_a_plan_of_another_scenario_is_no_earlier_version(tmp_path: Path) -> None:
+    def codes(file: str) -> dict[str, str]:
+        rule = max_increase(file, 0.5, "USD", "bound.total")
+        return {notice.code: notice.message for notice in checked(rule).warnings}
+
+    assert "another-scenario" not in codes(saved(tmp_path, budget=60000.0))
+    assert "called other, not base" in codes(saved(tmp_path, name="other"))["another-scenario"]
+    told = codes(saved(tmp_path, objective={"kl_coefficient": 0.07}))["another-scenario"]
+    assert "objective.kl_coefficient differs" in told
+    wide = {"kl_coefficient": 0.05, "reward_range": 7.0}
+    file = saved(tmp_path, objective=wide)
+    with pytest.raises(ScenarioError, match="a plan for the reward range 7"):
+        checked(max_increase(file, 0.5, "USD", "bound.total"))
+    assert checked(max_increase(file, 0.5, "USD", "cost.total")).passed
+
+
 # --- what is shown -------------------------------------------------------------------------------
 
 

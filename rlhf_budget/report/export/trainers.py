@@ -18,6 +18,14 @@ Value = bool | int | float | str | None
 """An option's value; None leaves the option out."""
 Form = Literal["python", "hydra", "flags", "yaml", "toml"]
 """What the trainer reads."""
+SUFFIXES: Final[dict[Form, tuple[str, ...]]] = {
+    "python": (".py",),
+    "hydra": (".sh",),
+    "flags": (".sh",),
+    "yaml": (".yaml", ".yml"),
+    "toml": (".toml",),
+}
+"""Form -> suffixes of files that hold it."""
 Kl = Literal["reward", "loss", "divisible loss", "none"]
 """Where a trainer's KL coefficient acts. On the reward, and on a loss beside advantages that are
 not divided, it is the plan's beta; beside advantages divided by the group's standard deviation

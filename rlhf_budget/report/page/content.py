@@ -181,10 +181,11 @@ def _quantities(plan: Plan) -> tuple[Quantity, ...]:
     currency, labels = plan.scenario.currency, buys_labels(plan.scenario)
     clips = plan.allocation.clip_threshold is not None
     shift = plan.scenario.reward_model != "verifiable"
+    bought = "labels to buy" if plan.progress is None else "labels in all"
     found = [
         Quantity("allocation.prompts", "prompts", integer),
         Quantity("allocation.rollouts_per_prompt", "rollouts per prompt", integer),
-        Quantity("allocation.labels", "labels to buy", integer) if labels else None,
+        Quantity("allocation.labels", bought, integer) if labels else None,
         Quantity("allocation.clip_threshold", "clip threshold, nats", significant)
         if clips
         else None,
