@@ -228,6 +228,8 @@ class AtMiddle(Record):
     """Its risk."""
     distribution: Distribution
     """Its bound over the draws."""
+    affordable_share: units.Share
+    """Share of the draws in which it fits the budget."""
 
 
 @dataclass(frozen=True)
@@ -270,7 +272,9 @@ class Robust(Record):
     seed: units.Seed
     """Seed of the draws."""
     affordable: units.Share
-    """Share of the draws in which the plan fits the budget."""
+    """Share of the draws in which the plan has to fit the budget."""
+    affordable_share: units.Share
+    """Share of the draws in which it does."""
     value: units.Reward
     """Risk of the plan."""
     lower_bound: units.Reward

@@ -135,11 +135,17 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
         draws=asked.draws,
         seed=asked.seed,
         affordable=asked.affordable,
+        affordable_share=affordable_draws(cases, outcome.allocation) / len(cases),
         value=value,
         lower_bound=lower,
         relative_gap=gap,
         proved=gap <= tolerance,
-        at_middle=AtMiddle(optimum.allocation, risk.of(middle), distribution_of(middle)),
+        at_middle=AtMiddle(
+            allocation=optimum.allocation,
+            value=risk.of(middle),
+            distribution=distribution_of(middle),
+            affordable_share=affordable_draws(cases, optimum.allocation) / len(cases),
+        ),
         current=beside,
         distribution=distribution,
         fresh_draws=_fresh(scenario, outcome.allocation, asked),
@@ -177,6 +183,13 @@ def risk_of(asked: Robustness, offsets: Floats) -> Risk:
 def must_afford(asked: Robustness, draws: int) -> int:
     """In how many draws the plan has to fit the budget: at least one."""
     return max(1, math.ceil(asked.affordable * draws - 1e-9))
+
+
+def affordable_draws(cases: Sequence[Case], allocation: Allocation) -> int:
+    """In how many draws an allocation fits the budget."""
+    n, m = cases[0].bound.to_come(allocation.prompts, allocation.labels)
+    costs = (case.prices.cost(n, allocation.rollouts_per_prompt, m) for case in cases)
+    return sum(cost.unspent is None or cost.unspent >= 0.0 for cost in costs)
 
 
 def distribution_of(bounds: Floats) -> Distribution:

@@ -26,6 +26,7 @@ from rlhf_budget.planning.uncertainty import (
     risk_of,
 )
 from rlhf_budget.report.numbers import significant
+from rlhf_budget.report.robust_words import robust_words
 from rlhf_budget.report.underway import course
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def test_the_command_prints_both_plans_and_the_same_bytes(
     assert run(command) == 0
     table = capsys.readouterr().out
     assert "plan for the middle" in table
-    assert "Robustness lowers the mean bound of the worst 10.0 %" in table
+    assert "Robustness lowers the mean bound of the worst 10 %" in table
     assert len(table.splitlines()) <= 30
     outputs = []
     for _ in range(2):
@@ -212,3 +213,29 @@ def test_the_command_prints_both_plans_and_the_same_bytes(
 def test_it_goes_with_a_budget_alone(other: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", EXAMPLE, "--robust", "mean", *other]) == 2
     assert "--robust" in capsys.readouterr().err
+
+
+DEAR = "costs.label={low: 0.5, high: 4}"
+
+
+def test_a_middle_that_is_not_affordable_is_said_to_be() -> None:
+    scenario = load_scenario(EXAMPLE, set_values=[DEAR])
+    found = plan_robustly(scenario, asked("mean"))
+    robust = found.robust
+    assert robust is not None
+    shares = [
+        sum(
+            case.prices.spend(a.prompts, a.rollouts_per_prompt) + case.prices.label * a.labels
+            <= (case.prices.budget or 0)
+            for case in draw_cases(scenario, 16, 0)
+        )
+        / 16
+        for a in (found.allocation, robust.at_middle.allocation)
+    ]
+    assert [robust.affordable_share, robust.at_middle.affordable_share] == shares
+    assert shares[0] >= 0.95 > shares[1]
+    assert robust.at_middle.value < robust.value
+    told = robust_words(robust)
+    assert "buys nothing" not in told
+    assert "lower. But that plan is not affordable" in told
+    assert f"in {100 * shares[1]:g} % of the draws, not in 95 %" in told
