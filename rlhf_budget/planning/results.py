@@ -246,6 +246,10 @@ class CurrentOverDraws(Record):
     """Its risk less the robust plan's."""
     excess_relative: units.Relative
     """The same as a fraction of the bounds that the robust plan's risk is made of."""
+    affordable_share: units.Share
+    """Share of the draws in which it fits the budget."""
+    violations: tuple[str, ...]
+    """Key paths of the limits that it breaks; ``budget`` where it fits in too few of the draws."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from rlhf_budget.bound.results import Allocation
     from rlhf_budget.optimum.case import Case
+    from rlhf_budget.planning.results import CurrentPlan
     from rlhf_budget.scenario.models import Scenario
 
     Floats = NDArray[np.float64]
@@ -127,7 +128,7 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
     middle, distribution = bounds_of(cases, optimum.allocation), distribution_of(bounds)
     now, beside = current(optimum), None
     if now is not None:
-        beside = _current(bounds_of(cases, now.allocation), asked, risk, value, size)
+        beside = _current(cases, now, asked, risk, value, size)
     bound = _bound_judged(asked, value, distribution)
     robust = Robust(
         risk=asked.risk,
@@ -200,9 +201,16 @@ def distribution_of(bounds: Floats) -> Distribution:
 
 
 def _current(
-    bounds: Floats, asked: Robustness, risk: Risk, least: float, size: float
+    cases: Sequence[Case],
+    now: CurrentPlan,
+    asked: Robustness,
+    risk: Risk,
+    least: float,
+    size: float,
 ) -> CurrentOverDraws:
     """The bounds of what is done now beside the least risk, made of bounds of this size."""
+    bounds, fits = bounds_of(cases, now.allocation), affordable_draws(cases, now.allocation)
+    over = ("budget",) if fits < must_afford(asked, len(cases)) else ()
     value, distribution = risk.of(bounds), distribution_of(bounds)
     excess, whole = value - least, least + size
     return CurrentOverDraws(
@@ -211,6 +219,8 @@ def _current(
         bound=_bound_judged(asked, value, distribution),
         excess=excess,
         excess_relative=excess / whole if whole > 0 else 0.0,
+        affordable_share=fits / len(cases),
+        violations=(*over, *(key for key in now.violations if key != "budget")),
     )
 
 

@@ -11,7 +11,13 @@ from rlhf_budget.report.words import UNMEASURED, amount, buys_labels, count, lis
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rlhf_budget.planning.results import Plan, Robust, WorthKnowing
+    from rlhf_budget.planning.results import (
+        AtMiddle,
+        CurrentOverDraws,
+        Plan,
+        Robust,
+        WorthKnowing,
+    )
     from rlhf_budget.report.document import Format
 
 WORTH_SAYING = 5e-4
@@ -87,11 +93,7 @@ def robust_words(robust: Robust) -> str:
         if affordable:
             buys = f"Robustness buys nothing here: t{buys[1:]}"
     if not affordable:
-        fits = _share(robust.at_middle.affordable_share)
-        buys += (
-            f" But that plan is not affordable: it fits the budget in {fits} of the draws, not in "
-            f"{_share(robust.affordable)}."
-        )
+        buys += f" But that plan is not affordable: it {fits_seldom(robust, robust.at_middle)}."
     fresh = robust.fresh_draws
     value, error = significant(fresh.value), significant(fresh.standard_error, digits=2)
     return f"{buys} {count(robust.draws, 'draw')}; on fresh ones it is {value} (± {error})."
@@ -100,6 +102,12 @@ def robust_words(robust: Robust) -> str:
 def fits_enough(robust: Robust, share: float) -> bool:
     """Whether what fits the budget in this share of the draws does so in enough of them."""
     return share * robust.draws >= max(1.0, robust.affordable * robust.draws - 1e-6)
+
+
+def fits_seldom(robust: Robust, other: AtMiddle | CurrentOverDraws) -> str:
+    """In how few draws another plan is affordable."""
+    fits, asked = _share(other.affordable_share), _share(robust.affordable)
+    return f"fits the budget in {fits} of the draws, not in {asked}"
 
 
 def _share(share: float) -> str:

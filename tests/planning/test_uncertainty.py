@@ -114,7 +114,8 @@ def test_the_rest_of_a_run_is_planned_for_all_the_ranges(risk: str) -> None:
     assert 49_990 < found.cost.total <= 50_000
     assert robust.current is not None
     assert found.current is not None
-    told = course(replace(found, current=replace(found.current, violations=())))
+    over = replace(robust, current=replace(robust.current, violations=()))
+    told = course(replace(found, robust=over))
     assert "Change" in told
     assert significant(robust.current.value) in told
 
@@ -239,3 +240,24 @@ def test_a_middle_that_is_not_affordable_is_said_to_be() -> None:
     assert "buys nothing" not in told
     assert "lower. But that plan is not affordable" in told
     assert f"in {100 * shares[1]:g} % of the draws, not in 95 %" in told
+
+
+def test_an_old_plan_that_few_draws_can_afford_is_not_stayed_with() -> None:
+    settings = [DEAR, BEHIND, "current={prompts: 40000, rollouts_per_prompt: 8, labels: 24000}"]
+    scenario = load_scenario(EXAMPLE, set_values=settings)
+    found = plan_robustly(scenario, asked("mean"))
+    assert found.robust is not None
+    assert found.robust.current is not None
+    assert found.current is not None
+    assert found.current.violations == ()
+    assert found.robust.current.affordable_share < 0.95
+    assert found.robust.current.violations == ("budget",)
+    told = course(found)
+    assert "Stay" not in told
+    assert "The old plan to its end fits the budget in" in told
+    enough = plan_robustly(
+        scenario, asked("mean", affordable=found.robust.current.affordable_share)
+    )
+    assert enough.robust is not None
+    assert enough.robust.current is not None
+    assert enough.robust.current.violations == ()
