@@ -87,6 +87,8 @@ class RobustOptimum(NamedTuple):
     """Points and boxes at which the risk was evaluated."""
     robust: Robust
     """What its risk is worth."""
+    unspent: float
+    """Money left in the dearest of the draws in which it has to fit the budget."""
 
 
 def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) -> RobustOptimum:
@@ -153,7 +155,8 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
         bound=bound,
         vacuous=bound >= scenario.objective.reward_range,
     )
-    return RobustOptimum(outcome.allocation, outcome.evaluations, robust)
+    left = _left(cases, outcome.allocation)[must_afford(asked, len(cases)) - 1]
+    return RobustOptimum(outcome.allocation, outcome.evaluations, robust, left)
 
 
 def draw_cases(scenario: Scenario, draws: int, seed: int) -> list[Case]:
@@ -188,9 +191,15 @@ def must_afford(asked: Robustness, draws: int) -> int:
 
 def affordable_draws(cases: Sequence[Case], allocation: Allocation) -> int:
     """In how many draws an allocation fits the budget."""
+    return sum(left >= 0.0 for left in _left(cases, allocation))
+
+
+def _left(cases: Sequence[Case], allocation: Allocation) -> list[float]:
+    """Money left in each draw, most first; below 0 where it does not fit the budget."""
     n, m = cases[0].bound.to_come(allocation.prompts, allocation.labels)
     costs = (case.prices.cost(n, allocation.rollouts_per_prompt, m) for case in cases)
-    return sum(cost.unspent is None or cost.unspent >= 0.0 for cost in costs)
+    left = (math.inf if cost.unspent is None else cost.unspent for cost in costs)
+    return sorted(left, reverse=True)
 
 
 def distribution_of(bounds: Floats) -> Distribution:

@@ -261,3 +261,13 @@ def test_an_old_plan_that_few_draws_can_afford_is_not_stayed_with() -> None:
     assert enough.robust is not None
     assert enough.robust.current is not None
     assert enough.robust.current.violations == ()
+
+
+def test_money_held_back_for_dear_draws_is_not_called_unspent() -> None:
+    found = plan_robustly(load_scenario(EXAMPLE, set_values=[DEAR]), asked("mean"))
+    assert found.cost.unspent is not None
+    assert found.cost.unspent > 0.05 * 50_000
+    assert "unspent-budget" not in {each.code for each in found.warnings}
+    limits = ["limits.prompts.max=1000", "limits.labels.max=1000"]
+    limited = plan_robustly(load_scenario(EXAMPLE, set_values=[DEAR, *limits]), asked("mean"))
+    assert "unspent-budget" in {each.code for each in limited.warnings}
