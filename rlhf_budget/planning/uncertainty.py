@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SCRAMBLINGS = 4
 """Independent repetitions of the draws from which a standard error is taken."""
 MOST_DRAWS = 2**14
+DRAWS_ALLOWED = f"a power of two from {SCRAMBLINGS} to {MOST_DRAWS}"
 _LEVELS = "mean, regret, or cvar:LEVEL with a level from 0 to below 1, such as cvar:0.9"
 
 
@@ -106,11 +107,14 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
     Raises
     ------
     ScenarioError
-        Where the number of draws is no power of two, or a draw is not legal.
+        Where the number of draws is no power of two, a share is none, or a draw is not legal.
     InfeasibleError
         Where nothing fits the budget in enough of the draws.
     """
-    _require_power_of_two(asked.draws)
+    if not draws_allowed(asked.draws):
+        raise ScenarioError((Problem("draws", str(asked.draws), DRAWS_ALLOWED),))
+    if not 0.0 <= asked.affordable <= 1.0:
+        raise ScenarioError((Problem("affordable", str(asked.affordable), "a share, 0 to 1"),))
     scenario = optimum.scenario
     cases = draw_cases(scenario, asked.draws, asked.seed)
     offsets = _offsets(cases, asked)
@@ -273,10 +277,9 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return mean, math.sqrt(squares / (len(values) - 1) / len(values))
 
 
-def _require_power_of_two(draws: int) -> None:
-    if draws < SCRAMBLINGS or draws > MOST_DRAWS or draws.bit_count() != 1:
-        allowed = f"a power of two from {SCRAMBLINGS} to {MOST_DRAWS}"
-        raise ScenarioError((Problem("draws", str(draws), allowed),))
+def draws_allowed(draws: int) -> bool:
+    """Whether a Sobol sequence of this length is balanced, and not too long to plan for."""
+    return SCRAMBLINGS <= draws <= MOST_DRAWS and draws.bit_count() == 1
 
 
 def unaffordable(cases: Sequence[Case], needed: int) -> InfeasibleError:

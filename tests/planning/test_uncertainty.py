@@ -271,3 +271,28 @@ def test_money_held_back_for_dear_draws_is_not_called_unspent() -> None:
     limits = ["limits.prompts.max=1000", "limits.labels.max=1000"]
     limited = plan_robustly(load_scenario(EXAMPLE, set_values=[DEAR, *limits]), asked("mean"))
     assert "unspent-budget" in {each.code for each in limited.warnings}
+
+
+@pytest.mark.parametrize("command", ["plan", "check", "compare", "sweep"])
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--robust", "mean", "--affordable", "nan"], "--affordable"),
+        (["--robust", "mean", "--draws", "7"], "--draws"),
+        (["--draws", "16"], "--draws goes with --robust"),
+        (["--affordable", "0.5"], "--affordable goes with --robust"),
+    ],
+)
+def test_options_of_draws_are_refused_by_name(
+    command: str, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over = ["--over", "budget=20000:80000"] if command == "sweep" else []
+    assert run([command, EXAMPLE, *over, *options]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert named in told
+    assert "problem in the scenario" not in told
+
+
+def test_a_share_that_is_none_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="affordable"):
+        plan_robustly(wide(), asked("mean", affordable=float("nan")))
