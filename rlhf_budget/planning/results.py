@@ -258,6 +258,8 @@ class FreshDraws(Record):
 
     value: units.Reward
     """Mean over independent sets of draws."""
+    draws: units.Positive
+    """Draws in each set."""
     standard_error: units.BoundTerm
     """Standard error of that, reward units."""
 

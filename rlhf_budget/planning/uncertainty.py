@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 SCRAMBLINGS = 4
 """Independent repetitions of the draws from which a standard error is taken."""
+FEWEST_FRESH = 64
+"""Fewer draws than these do not show what the worst of them are like."""
 MOST_DRAWS = 2**14
 DRAWS_ALLOWED = f"a power of two from {SCRAMBLINGS} to {MOST_DRAWS}"
 _LEVELS = "mean, regret, or cvar:LEVEL with a level from 0 to below 1, such as cvar:0.9"
@@ -255,14 +257,14 @@ def _offsets(cases: Sequence[Case], asked: Robustness) -> Floats:
 
 def _fresh(scenario: Scenario, allocation: Allocation, asked: Robustness) -> FreshDraws:
     """The same risk of an allocation on draws that it was not made for."""
-    each = max(1, asked.draws // SCRAMBLINGS)
+    each = max(asked.draws, FEWEST_FRESH)
     values = []
     for number in range(SCRAMBLINGS):
         cases = draw_cases(scenario, each, fresh_seed(asked.seed, number))
         risk = risk_of(asked, _offsets(cases, asked))
         values.append(risk.of(bounds_of(cases, allocation)))
     mean, error = mean_and_error(values)
-    return FreshDraws(value=mean, standard_error=error)
+    return FreshDraws(value=mean, draws=each, standard_error=error)
 
 
 def fresh_seed(seed: int, number: int) -> int:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 WORTH_SAYING = 5e-4
 """Relative differences of risks below this are not worth a robust plan."""
+FEW_WORST = 5.0
+"""Fewer draws than these do not tell a mean of the worst."""
 WORTH_MEASURING = 1e-3
 """What is worth less than this share of the budget is not worth measuring."""
 
@@ -96,7 +98,13 @@ def robust_words(robust: Robust) -> str:
         buys += f" But that plan is not affordable: it {fits_seldom(robust, robust.at_middle)}."
     fresh = robust.fresh_draws
     value, error = significant(fresh.value), significant(fresh.standard_error, digits=2)
-    return f"{buys} {count(robust.draws, 'draw')}; on fresh ones it is {value} (± {error})."
+    text = f"{buys} {count(robust.draws, 'draw')}; on fresh ones it is {value} (± {error})."
+    if robust.risk == "regret":
+        return f"{text} That is the largest of {fresh.draws} draws: more would show a larger one."
+    worst = (1.0 - (robust.level or 0.0)) * fresh.draws
+    if worst < FEW_WORST:
+        return f"{text} That rests on the worst {worst:.2g} of {fresh.draws} draws: raise --draws."
+    return text
 
 
 def fits_enough(robust: Robust, share: float) -> bool:

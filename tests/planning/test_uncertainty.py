@@ -296,3 +296,19 @@ def test_options_of_draws_are_refused_by_name(
 def test_a_share_that_is_none_is_refused() -> None:
     with pytest.raises(ScenarioError, match="affordable"):
         plan_robustly(wide(), asked("mean", affordable=float("nan")))
+
+
+def test_fresh_draws_are_as_many_as_the_worst_of_them_take() -> None:
+    risk = asked("cvar:0.9")
+    found = plan_robustly(wide(), risk)
+    robust = found.robust
+    assert robust is not None
+    assert robust.fresh_draws.draws == 64
+    many = bounds_of(draw_cases(wide(), 1024, seed=99), found.allocation)
+    truth = risk_of(risk, np.zeros(1024)).of(many)
+    assert robust.fresh_draws.value == pytest.approx(truth, rel=0.03)
+    assert "raise --draws" not in robust_words(robust)
+    assert "the worst 3.2 of 64 draws: raise --draws" in robust_words(replace(robust, level=0.95))
+    assert "of 64 draws: more would show a larger one" in robust_words(
+        replace(robust, risk="regret", level=None)
+    )
