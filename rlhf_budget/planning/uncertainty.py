@@ -40,7 +40,7 @@ FEWEST_FRESH = 64
 """Fewer draws than these do not show what the worst of them are like."""
 MOST_DRAWS = 2**14
 DRAWS_ALLOWED = f"a power of two from {SCRAMBLINGS} to {MOST_DRAWS}"
-_LEVELS = "mean, regret, or cvar:LEVEL with a level from 0 to below 1, such as cvar:0.9"
+_LEVELS = "mean, regret, or cvar:LEVEL with a level from 0 to below 1, such as cvar:0.9 or cvar:90%"
 
 
 class Robustness(NamedTuple):
@@ -60,7 +60,7 @@ class Robustness(NamedTuple):
 
 
 def parse_risk(text: str) -> tuple[Literal["mean", "cvar", "regret"], float | None]:
-    """Read ``mean``, ``regret`` or ``cvar:LEVEL``.
+    """Read ``mean``, ``regret`` or ``cvar:LEVEL``, a share or a percentage.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def parse_risk(text: str) -> tuple[Literal["mean", "cvar", "regret"], float | No
         return "regret", None
     name, _, level = text.partition(":")
     try:
-        value = float(level)
+        value = float(level[:-1]) / 100.0 if level.endswith("%") else float(level)
     except ValueError:
         value = math.nan
     if name != "cvar" or not 0.0 <= value < 1.0:

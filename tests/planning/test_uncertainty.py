@@ -26,7 +26,7 @@ from rlhf_budget.planning.uncertainty import (
     risk_of,
 )
 from rlhf_budget.report.numbers import significant
-from rlhf_budget.report.robust_words import robust_words
+from rlhf_budget.report.robust_words import risk_name, robust_words
 from rlhf_budget.report.underway import course
 
 if TYPE_CHECKING:
@@ -183,10 +183,26 @@ def test_the_number_of_draws_is_a_power_of_two(draws: int) -> None:
         plan_robustly(wide(), asked("mean", draws=draws))
 
 
-@pytest.mark.parametrize("text", ["worst", "cvar", "cvar:1", "cvar:-0.1", "cvar:nan", "mean:1", ""])
+@pytest.mark.parametrize(
+    "text",
+    ["worst", "cvar", "cvar:1", "cvar:-0.1", "cvar:nan", "cvar:%", "cvar:100%", "mean:1", ""],
+)
 def test_a_risk_is_one_of_three(text: str) -> None:
     with pytest.raises(ValueError, match="regret"):
         parse_risk(text)
+
+
+def test_a_level_may_be_a_percentage() -> None:
+    assert parse_risk("cvar:90%") == ("cvar", 0.9)
+    assert parse_risk("cvar:97.5%") == ("cvar", 0.975)
+
+
+@pytest.mark.parametrize(("level", "worst"), [("0", "100 %"), ("0.9", "10 %"), ("0.975", "2.5 %")])
+def test_the_worst_share_is_written_without_idle_decimals(level: str, worst: str) -> None:
+    robust = plan_robustly(wide(), asked("cvar:0.9", draws=4)).robust
+    assert robust is not None
+    told = risk_name(replace(robust, level=float(level)))
+    assert told == f"mean bound of the worst {worst}"
 
 
 def test_the_command_prints_both_plans_and_the_same_bytes(
