@@ -98,7 +98,8 @@ def robust_words(robust: Robust) -> str:
         buys += f" But that plan is not affordable: it {fits_seldom(robust, robust.at_middle)}."
     fresh = robust.fresh_draws
     value, error = significant(fresh.value), significant(fresh.standard_error, digits=2)
-    text = f"{buys} {count(robust.draws, 'draw')}; on fresh ones it is {value} (± {error})."
+    which = "it is" if affordable else "the robust plan has"
+    text = f"{buys} {count(robust.draws, 'draw')}; on fresh ones {which} {value} (± {error})."
     if robust.risk == "regret":
         return f"{text} That is the largest of {fresh.draws} draws: more would show a larger one."
     worst = (1.0 - (robust.level or 0.0)) * fresh.draws

@@ -26,6 +26,7 @@ from rlhf_budget.planning.uncertainty import (
     risk_of,
 )
 from rlhf_budget.report.numbers import significant
+from rlhf_budget.report.plan_words import current_words
 from rlhf_budget.report.robust_words import risk_name, robust_words
 from rlhf_budget.report.underway import course
 
@@ -270,6 +271,7 @@ def test_an_old_plan_that_few_draws_can_afford_is_not_stayed_with() -> None:
     assert found.robust.current.violations == ("budget",)
     told = course(found)
     assert "Stay" not in told
+    assert "It fits the budget in" in current_words(found, found.current)
     assert "The old plan to its end fits the budget in" in told
     enough = plan_robustly(
         scenario, asked("mean", affordable=found.robust.current.affordable_share)
