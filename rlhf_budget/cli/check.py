@@ -28,6 +28,7 @@ class MetricName(StrEnum):
 
 
 def check(
+    context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(
@@ -112,7 +113,7 @@ def check(
 
     if (against is None) != (max_increase is None):
         raise typer.BadParameter("--against and --max-increase need each other.")
-    asked = options.robustness(robust, draws, affordable, seed)
+    asked = options.robustness(context, robust, draws, affordable, seed)
     if asked is not None and proof is not None:
         raise typer.BadParameter("--robust and --proof exclude each other, as yet.")
     bar = progress("Planning for all draws", None, quiet=quiet or asked is None)

@@ -12,6 +12,7 @@ from rlhf_budget.cli.output import Answer, progress, send
 
 
 def compare(
+    context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(
@@ -45,7 +46,7 @@ def compare(
     from rlhf_budget.report.comparison_document import comparison_document
     from rlhf_budget.studies import comparison
 
-    asked = options.robustness(robust, draws, affordable, seed)
+    asked = options.robustness(context, robust, draws, affordable, seed)
     with progress("Planning for all draws", None, quiet=quiet or asked is None):
         found = comparison.compare(
             comparison.load_entries(files),

@@ -61,12 +61,35 @@ def _share(text: str | float) -> float:
     return parsed(fraction, text, "--within")
 
 
-def robustness(robust: str | None, draws: int, affordable: float, seed: int) -> Robustness | None:
-    """What a robust plan is asked for; None where none is."""
-    if robust is None:
-        return None
-    from rlhf_budget.planning.uncertainty import Robustness, parse_risk
+def robustness(
+    context: typer.Context,
+    robust: str | None,
+    draws: int,
+    affordable: float,
+    seed: int,
+    *,
+    information: bool = False,
+) -> Robustness | None:
+    """What a robust plan is asked for; None where none is.
 
+    Refuses what only a robust plan heeds where none is asked for.
+    """
+    if robust is None:
+        idle = ("draws",) if information else ("draws", "affordable")
+        for name in idle:
+            source = context.get_parameter_source(name)
+            if source is not None and source.name == "COMMANDLINE":
+                raise typer.BadParameter(f"--{name} goes with --robust.")
+        return None
+    from rlhf_budget.planning.uncertainty import (
+        DRAWS_ALLOWED,
+        Robustness,
+        draws_allowed,
+        parse_risk,
+    )
+
+    if not draws_allowed(draws):
+        raise typer.BadParameter(f"{draws} is not {DRAWS_ALLOWED}.", param_hint="--draws")
     return Robustness(*parsed(parse_risk, robust, "--robust"), draws, affordable, seed)
 
 
@@ -139,7 +162,10 @@ Draws = Annotated[
 Affordable = Annotated[
     float,
     typer.Option(
-        min=0.0, max=1.0, help="Share of the draws in which a robust plan has to fit the budget."
+        min=0.0,
+        max=1.0,
+        callback=finite,
+        help="Share of the draws in which a robust plan has to fit the budget.",
     ),
 ]
 Information = Annotated[

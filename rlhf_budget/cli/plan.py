@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def plan(
+    context: typer.Context,
     file: options.ScenarioFile,
     scenario: options.ScenarioName = None,
     set_: options.SetValues = None,
@@ -76,7 +77,7 @@ def plan(
         from rlhf_budget.planning.saved import saved_allocation
 
         loaded = loaded.with_values({"current": saved_allocation(against)})
-    asked = options.robustness(robust, draws, affordable, seed)
+    asked = options.robustness(context, robust, draws, affordable, seed, information=information)
     if asked is None:
         found = planner.plan(loaded, tolerance=tolerance, target_bound=target_bound, within=within)
     else:

@@ -25,6 +25,7 @@ class ScaleName(StrEnum):
 
 
 def sweep(
+    context: typer.Context,
     file: options.ScenarioFile,
     over: Annotated[
         str,
@@ -82,7 +83,7 @@ def sweep(
         loaded,
         chosen,
         tolerance=tolerance,
-        robust=options.robustness(robust, draws, affordable, seed),
+        robust=options.robustness(context, robust, draws, affordable, seed),
         on_points=_progress(len(chosen.values), quiet=quiet),
     )
     if plot is not None:

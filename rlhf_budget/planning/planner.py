@@ -236,8 +236,10 @@ def _robustly(middle: Optimum, asked: Robustness, tolerance: float) -> RobustlyP
         ),
     )
     optimum = replace(optimum, cost=case.prices.cost(*optimum.to_come))
-    # Nothing was assumed to be at its middle.
-    warnings = tuple(each for each in notices(optimum) if each.code != "assumed-constants")
+    # What is left at the middle of every range is held back for dear draws. Nothing was assumed to
+    # be at its middle.
+    dear = replace(optimum, cost=replace(optimum.cost, unspent=found.unspent))
+    warnings = tuple(each for each in notices(dear) if each.code != "assumed-constants")
     return RobustlyPlanned(optimum, robust, middle, warnings)
 
 

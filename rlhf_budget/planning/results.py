@@ -228,6 +228,8 @@ class AtMiddle(Record):
     """Its risk."""
     distribution: Distribution
     """Its bound over the draws."""
+    affordable_share: units.Share
+    """Share of the draws in which it fits the budget."""
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,10 @@ class CurrentOverDraws(Record):
     """Its risk less the robust plan's."""
     excess_relative: units.Relative
     """The same as a fraction of the bounds that the robust plan's risk is made of."""
+    affordable_share: units.Share
+    """Share of the draws in which it fits the budget."""
+    violations: tuple[str, ...]
+    """Key paths of the limits that it breaks; ``budget`` where it fits in too few of the draws."""
 
 
 @dataclass(frozen=True)
@@ -252,6 +258,8 @@ class FreshDraws(Record):
 
     value: units.Reward
     """Mean over independent sets of draws."""
+    draws: units.Positive
+    """Draws in each set."""
     standard_error: units.BoundTerm
     """Standard error of that, reward units."""
 
@@ -270,7 +278,9 @@ class Robust(Record):
     seed: units.Seed
     """Seed of the draws."""
     affordable: units.Share
-    """Share of the draws in which the plan fits the budget."""
+    """Share of the draws in which the plan has to fit the budget."""
+    affordable_share: units.Share
+    """Share of the draws in which it does."""
     value: units.Reward
     """Risk of the plan."""
     lower_bound: units.Reward

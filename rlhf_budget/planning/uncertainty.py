@@ -29,14 +29,18 @@ if TYPE_CHECKING:
 
     from rlhf_budget.bound.results import Allocation
     from rlhf_budget.optimum.case import Case
+    from rlhf_budget.planning.results import CurrentPlan
     from rlhf_budget.scenario.models import Scenario
 
     Floats = NDArray[np.float64]
 
 SCRAMBLINGS = 4
 """Independent repetitions of the draws from which a standard error is taken."""
+FEWEST_FRESH = 64
+"""Fewer draws than these do not show what the worst of them are like."""
 MOST_DRAWS = 2**14
-_LEVELS = "mean, regret, or cvar:LEVEL with a level from 0 to below 1, such as cvar:0.9"
+DRAWS_ALLOWED = f"a power of two from {SCRAMBLINGS} to {MOST_DRAWS}"
+_LEVELS = "mean, regret, or cvar:LEVEL with a level from 0 to below 1, such as cvar:0.9 or cvar:90%"
 
 
 class Robustness(NamedTuple):
@@ -56,7 +60,7 @@ class Robustness(NamedTuple):
 
 
 def parse_risk(text: str) -> tuple[Literal["mean", "cvar", "regret"], float | None]:
-    """Read ``mean``, ``regret`` or ``cvar:LEVEL``.
+    """Read ``mean``, ``regret`` or ``cvar:LEVEL``, a share or a percentage.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def parse_risk(text: str) -> tuple[Literal["mean", "cvar", "regret"], float | No
         return "regret", None
     name, _, level = text.partition(":")
     try:
-        value = float(level)
+        value = float(level[:-1]) / 100.0 if level.endswith("%") else float(level)
     except ValueError:
         value = math.nan
     if name != "cvar" or not 0.0 <= value < 1.0:
@@ -86,6 +90,8 @@ class RobustOptimum(NamedTuple):
     """Points and boxes at which the risk was evaluated."""
     robust: Robust
     """What its risk is worth."""
+    unspent: float
+    """Money left in the dearest of the draws in which it has to fit the budget."""
 
 
 def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) -> RobustOptimum:
@@ -103,11 +109,14 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
     Raises
     ------
     ScenarioError
-        Where the number of draws is no power of two, or a draw is not legal.
+        Where the number of draws is no power of two, a share is none, or a draw is not legal.
     InfeasibleError
         Where nothing fits the budget in enough of the draws.
     """
-    _require_power_of_two(asked.draws)
+    if not draws_allowed(asked.draws):
+        raise ScenarioError((Problem("draws", str(asked.draws), DRAWS_ALLOWED),))
+    if not 0.0 <= asked.affordable <= 1.0:
+        raise ScenarioError((Problem("affordable", str(asked.affordable), "a share, 0 to 1"),))
     scenario = optimum.scenario
     cases = draw_cases(scenario, asked.draws, asked.seed)
     offsets = _offsets(cases, asked)
@@ -127,7 +136,7 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
     middle, distribution = bounds_of(cases, optimum.allocation), distribution_of(bounds)
     now, beside = current(optimum), None
     if now is not None:
-        beside = _current(bounds_of(cases, now.allocation), asked, risk, value, size)
+        beside = _current(cases, now, asked, risk, value, size)
     bound = _bound_judged(asked, value, distribution)
     robust = Robust(
         risk=asked.risk,
@@ -135,18 +144,25 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
         draws=asked.draws,
         seed=asked.seed,
         affordable=asked.affordable,
+        affordable_share=affordable_draws(cases, outcome.allocation) / len(cases),
         value=value,
         lower_bound=lower,
         relative_gap=gap,
         proved=gap <= tolerance,
-        at_middle=AtMiddle(optimum.allocation, risk.of(middle), distribution_of(middle)),
+        at_middle=AtMiddle(
+            allocation=optimum.allocation,
+            value=risk.of(middle),
+            distribution=distribution_of(middle),
+            affordable_share=affordable_draws(cases, optimum.allocation) / len(cases),
+        ),
         current=beside,
         distribution=distribution,
         fresh_draws=_fresh(scenario, outcome.allocation, asked),
         bound=bound,
         vacuous=bound >= scenario.objective.reward_range,
     )
-    return RobustOptimum(outcome.allocation, outcome.evaluations, robust)
+    left = _left(cases, outcome.allocation)[must_afford(asked, len(cases)) - 1]
+    return RobustOptimum(outcome.allocation, outcome.evaluations, robust, left)
 
 
 def draw_cases(scenario: Scenario, draws: int, seed: int) -> list[Case]:
@@ -179,6 +195,19 @@ def must_afford(asked: Robustness, draws: int) -> int:
     return max(1, math.ceil(asked.affordable * draws - 1e-9))
 
 
+def affordable_draws(cases: Sequence[Case], allocation: Allocation) -> int:
+    """In how many draws an allocation fits the budget."""
+    return sum(left >= 0.0 for left in _left(cases, allocation))
+
+
+def _left(cases: Sequence[Case], allocation: Allocation) -> list[float]:
+    """Money left in each draw, most first; below 0 where it does not fit the budget."""
+    n, m = cases[0].bound.to_come(allocation.prompts, allocation.labels)
+    costs = (case.prices.cost(n, allocation.rollouts_per_prompt, m) for case in cases)
+    left = (math.inf if cost.unspent is None else cost.unspent for cost in costs)
+    return sorted(left, reverse=True)
+
+
 def distribution_of(bounds: Floats) -> Distribution:
     """Quantiles and mean of the draws' bounds."""
     low, median, high = np.quantile(bounds, (0.05, 0.5, 0.95))
@@ -187,9 +216,16 @@ def distribution_of(bounds: Floats) -> Distribution:
 
 
 def _current(
-    bounds: Floats, asked: Robustness, risk: Risk, least: float, size: float
+    cases: Sequence[Case],
+    now: CurrentPlan,
+    asked: Robustness,
+    risk: Risk,
+    least: float,
+    size: float,
 ) -> CurrentOverDraws:
     """The bounds of what is done now beside the least risk, made of bounds of this size."""
+    bounds, fits = bounds_of(cases, now.allocation), affordable_draws(cases, now.allocation)
+    over = ("budget",) if fits < must_afford(asked, len(cases)) else ()
     value, distribution = risk.of(bounds), distribution_of(bounds)
     excess, whole = value - least, least + size
     return CurrentOverDraws(
@@ -198,6 +234,8 @@ def _current(
         bound=_bound_judged(asked, value, distribution),
         excess=excess,
         excess_relative=excess / whole if whole > 0 else 0.0,
+        affordable_share=fits / len(cases),
+        violations=(*over, *(key for key in now.violations if key != "budget")),
     )
 
 
@@ -219,14 +257,14 @@ def _offsets(cases: Sequence[Case], asked: Robustness) -> Floats:
 
 def _fresh(scenario: Scenario, allocation: Allocation, asked: Robustness) -> FreshDraws:
     """The same risk of an allocation on draws that it was not made for."""
-    each = max(1, asked.draws // SCRAMBLINGS)
+    each = max(asked.draws, FEWEST_FRESH)
     values = []
     for number in range(SCRAMBLINGS):
         cases = draw_cases(scenario, each, fresh_seed(asked.seed, number))
         risk = risk_of(asked, _offsets(cases, asked))
         values.append(risk.of(bounds_of(cases, allocation)))
     mean, error = mean_and_error(values)
-    return FreshDraws(value=mean, standard_error=error)
+    return FreshDraws(value=mean, draws=each, standard_error=error)
 
 
 def fresh_seed(seed: int, number: int) -> int:
@@ -241,10 +279,9 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return mean, math.sqrt(squares / (len(values) - 1) / len(values))
 
 
-def _require_power_of_two(draws: int) -> None:
-    if draws < SCRAMBLINGS or draws > MOST_DRAWS or draws.bit_count() != 1:
-        allowed = f"a power of two from {SCRAMBLINGS} to {MOST_DRAWS}"
-        raise ScenarioError((Problem("draws", str(draws), allowed),))
+def draws_allowed(draws: int) -> bool:
+    """Whether a Sobol sequence of this length is balanced, and not too long to plan for."""
+    return SCRAMBLINGS <= draws <= MOST_DRAWS and draws.bit_count() == 1
 
 
 def unaffordable(cases: Sequence[Case], needed: int) -> InfeasibleError:

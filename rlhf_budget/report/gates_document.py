@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table, arranged, warned
 from rlhf_budget.report.numbers import money, percent, plain, significant
-from rlhf_budget.report.robust_words import risk_name
+from rlhf_budget.report.robust_words import fits_seldom, risk_name
 from rlhf_budget.report.underway import course
 from rlhf_budget.report.words import amount, count, listing, purchase
 
@@ -58,6 +58,9 @@ def _risk(check: Check) -> tuple[Paragraph, ...]:
         else f"the {risk_name(robust)}"
     )
     text = f"robust.bound is {judged}, over {count(robust.draws, 'draw')} of what is not known."
+    now = robust.current
+    if now is not None and "budget" in now.violations:
+        text += f" What is done now {fits_seldom(robust, now)}."
     return (Paragraph(text, "note"),)
 
 

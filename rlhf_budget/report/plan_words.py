@@ -9,6 +9,7 @@ from rlhf_budget.bound.terms import rollout_choices
 from rlhf_budget.planning.advice import AS_GOOD
 from rlhf_budget.report.document import Paragraph
 from rlhf_budget.report.numbers import integer, money, percent, significant, small_percent
+from rlhf_budget.report.robust_words import fits_seldom
 from rlhf_budget.report.underway import course, rest_words
 from rlhf_budget.report.words import (
     amount,
@@ -92,9 +93,14 @@ def current_words(plan: Plan, current: CurrentPlan) -> str:
     else:
         compared = "is as good as the plan"
     text = f"The current allocation costs {costs}{_dearer(plan, current)} and {compared}."
-    if not current.violations:
+    violations, draws = current.violations, plan.robust and plan.robust.current
+    if plan.robust and draws:
+        violations = tuple(key for key in draws.violations if key != "budget")
+        if violations != draws.violations:
+            text += f" It {fits_seldom(plan.robust, draws)}."
+    if not violations:
         return text
-    broken = listing([_violation(key, plan, current) for key in current.violations])
+    broken = listing([_violation(key, plan, current) for key in violations])
     return f"{text} It is outside {broken}."
 
 

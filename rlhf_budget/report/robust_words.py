@@ -11,11 +11,19 @@ from rlhf_budget.report.words import UNMEASURED, amount, buys_labels, count, lis
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rlhf_budget.planning.results import Plan, Robust, WorthKnowing
+    from rlhf_budget.planning.results import (
+        AtMiddle,
+        CurrentOverDraws,
+        Plan,
+        Robust,
+        WorthKnowing,
+    )
     from rlhf_budget.report.document import Format
 
 WORTH_SAYING = 5e-4
 """Relative differences of risks below this are not worth a robust plan."""
+FEW_WORST = 5.0
+"""Fewer draws than these do not tell a mean of the worst."""
 WORTH_MEASURING = 1e-3
 """What is worth less than this share of the budget is not worth measuring."""
 
@@ -46,6 +54,9 @@ def robust_section(plan: Plan) -> Section:
         Row(("  50 %", mine.p50, other.p50), "significant"),
         Row(("  95 %", mine.p95, other.p95), "significant"),
     ]
+    if min(robust.affordable_share, middle.affordable_share) < 1.0:
+        fits = tuple(_share(each.affordable_share) for each in (robust, middle))
+        rows.append(Row(("draws in which it fits the budget", *fits)))
     table = Table(columns, (*rows,), emphasis=1)
     return Section("One plan for all that may be true", (table, Paragraph(robust_words(robust))))
 
@@ -61,20 +72,55 @@ def risk_name(robust: Robust) -> str:
         return "mean bound"
     if robust.risk == "regret":
         return "largest regret"
-    return f"mean bound of the worst {percent(1.0 - (robust.level or 0.0))}"
+    return f"mean bound of the worst {_share(1.0 - (robust.level or 0.0))}"
 
 
 def robust_words(robust: Robust) -> str:
-    """One sentence on what robustness buys, and one on what it rests on."""
+    """What robustness buys, and what it rests on."""
     name, middle = risk_name(robust), robust.at_middle.value
-    saved = middle - robust.value
-    if middle <= 0.0 or saved <= WORTH_SAYING * middle:
-        buys = f"Robustness buys nothing here: the plan for the middle has the same {name}."
+    saved, affordable = (
+        middle - robust.value,
+        fits_enough(robust, robust.at_middle.affordable_share),
+    )
+    if middle > 0.0 and saved > WORTH_SAYING * middle:
+        buys = (
+            f"Robustness lowers the {name} of the plan for the middle by {percent(saved / middle)}."
+            if not affordable
+            else f"Robustness lowers the {name} by {percent(saved / middle)}."
+        )
+    elif robust.value > 0.0 and -saved > WORTH_SAYING * robust.value:
+        buys = f"The plan for the middle has a {name} {percent(-saved / robust.value)} lower."
     else:
-        buys = f"Robustness lowers the {name} by {percent(saved / middle)}."
+        buys = f"The plan for the middle has the same {name}."
+        if affordable:
+            buys = f"Robustness buys nothing here: t{buys[1:]}"
+    if not affordable:
+        buys += f" But that plan is not affordable: it {fits_seldom(robust, robust.at_middle)}."
     fresh = robust.fresh_draws
     value, error = significant(fresh.value), significant(fresh.standard_error, digits=2)
-    return f"{buys} {count(robust.draws, 'draw')}; on fresh ones it is {value} (± {error})."
+    which = "it is" if affordable else "the robust plan has"
+    text = f"{buys} {count(robust.draws, 'draw')}; on fresh ones {which} {value} (± {error})."
+    if robust.risk == "regret":
+        return f"{text} That is the largest of {fresh.draws} draws: more would show a larger one."
+    worst = (1.0 - (robust.level or 0.0)) * fresh.draws
+    if worst < FEW_WORST:
+        return f"{text} That rests on the worst {worst:.2g} of {fresh.draws} draws: raise --draws."
+    return text
+
+
+def fits_enough(robust: Robust, share: float) -> bool:
+    """Whether what fits the budget in this share of the draws does so in enough of them."""
+    return share * robust.draws >= max(1.0, robust.affordable * robust.draws - 1e-6)
+
+
+def fits_seldom(robust: Robust, other: AtMiddle | CurrentOverDraws) -> str:
+    """In how few draws another plan is affordable."""
+    fits, asked = _share(other.affordable_share), _share(robust.affordable)
+    return f"fits the budget in {fits} of the draws, not in {asked}"
+
+
+def _share(share: float) -> str:
+    return f"{100.0 * share:.4g} %"
 
 
 def information_section(plan: Plan) -> Section:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from rlhf_budget.planning.advice import AS_GOOD
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table
 from rlhf_budget.report.numbers import percent, significant
-from rlhf_budget.report.robust_words import risk_name
+from rlhf_budget.report.robust_words import fits_seldom, risk_name
 from rlhf_budget.report.words import amount, buys_labels, count, listing
 
 if TYPE_CHECKING:
-    from rlhf_budget.planning.results import Plan, Rest
+    from rlhf_budget.planning.results import CurrentPlan, Plan, Rest
     from rlhf_budget.report.document import Cell, Format
     from rlhf_budget.scenario.models import Scenario
 
@@ -60,13 +60,9 @@ def course(plan: Plan, *, unknown: str = TO_WEIGH) -> str:
         text = f"Best rest: {rest_words(rest)}, {amount(rest.cost, plan.scenario.currency)}"
     if current is None:
         return f"{text}.{unknown}"
-    over = current.cost.unspent
-    if current.violations == ("budget",) and over is not None:
-        more = amount(-over, plan.scenario.currency)
-        return f"{text}. The old plan to its end costs {more} more than there is."
-    if current.violations:
-        broken = listing(list(current.violations))
-        return f"{text}. The old plan cannot be followed to its end: it breaks {broken}."
+    broken = _cannot_be_followed(plan, current)
+    if broken:
+        return f"{text}. {broken}"
     excess, judged, robust = current.excess_relative, "bound", plan.robust
     before, now = current.bound.total, plan.bound.total
     if robust is not None and robust.current is not None:
@@ -81,6 +77,21 @@ def course(plan: Plan, *, unknown: str = TO_WEIGH) -> str:
     else:
         more = f"this at {more}"
     return f"Change: the old plan ends at a {judged} of {significant(before)}, {more}. {text}."
+
+
+def _cannot_be_followed(plan: Plan, current: CurrentPlan) -> str:
+    """What the old plan breaks, of a robust plan over the draws; empty where nothing."""
+    over, draws = current.cost.unspent, plan.robust and plan.robust.current
+    violations = draws.violations if draws else current.violations
+    if violations == ("budget",) and plan.robust and draws:
+        return f"The old plan to its end {fits_seldom(plan.robust, draws)}."
+    if violations == ("budget",) and over is not None:
+        more = amount(-over, plan.scenario.currency)
+        return f"The old plan to its end costs {more} more than there is."
+    if violations:
+        broken = listing(list(violations))
+        return f"The old plan cannot be followed to its end: it breaks {broken}."
+    return ""
 
 
 def counted(*scenarios: Scenario) -> tuple[Paragraph, ...]:

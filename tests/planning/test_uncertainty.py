@@ -26,6 +26,8 @@ from rlhf_budget.planning.uncertainty import (
     risk_of,
 )
 from rlhf_budget.report.numbers import significant
+from rlhf_budget.report.plan_words import current_words
+from rlhf_budget.report.robust_words import risk_name, robust_words
 from rlhf_budget.report.underway import course
 
 if TYPE_CHECKING:
@@ -113,7 +115,8 @@ def test_the_rest_of_a_run_is_planned_for_all_the_ranges(risk: str) -> None:
     assert 49_990 < found.cost.total <= 50_000
     assert robust.current is not None
     assert found.current is not None
-    told = course(replace(found, current=replace(found.current, violations=())))
+    over = replace(robust, current=replace(robust.current, violations=()))
+    told = course(replace(found, robust=over))
     assert "Change" in told
     assert significant(robust.current.value) in told
 
@@ -181,10 +184,26 @@ def test_the_number_of_draws_is_a_power_of_two(draws: int) -> None:
         plan_robustly(wide(), asked("mean", draws=draws))
 
 
-@pytest.mark.parametrize("text", ["worst", "cvar", "cvar:1", "cvar:-0.1", "cvar:nan", "mean:1", ""])
+@pytest.mark.parametrize(
+    "text",
+    ["worst", "cvar", "cvar:1", "cvar:-0.1", "cvar:nan", "cvar:%", "cvar:100%", "mean:1", ""],
+)
 def test_a_risk_is_one_of_three(text: str) -> None:
     with pytest.raises(ValueError, match="regret"):
         parse_risk(text)
+
+
+def test_a_level_may_be_a_percentage() -> None:
+    assert parse_risk("cvar:90%") == ("cvar", 0.9)
+    assert parse_risk("cvar:97.5%") == ("cvar", 0.975)
+
+
+@pytest.mark.parametrize(("level", "worst"), [("0", "100 %"), ("0.9", "10 %"), ("0.975", "2.5 %")])
+def test_the_worst_share_is_written_without_idle_decimals(level: str, worst: str) -> None:
+    robust = plan_robustly(wide(), asked("cvar:0.9", draws=4)).robust
+    assert robust is not None
+    told = risk_name(replace(robust, level=float(level)))
+    assert told == f"mean bound of the worst {worst}"
 
 
 def test_the_command_prints_both_plans_and_the_same_bytes(
@@ -195,7 +214,7 @@ def test_the_command_prints_both_plans_and_the_same_bytes(
     assert run(command) == 0
     table = capsys.readouterr().out
     assert "plan for the middle" in table
-    assert "Robustness lowers the mean bound of the worst 10.0 %" in table
+    assert "Robustness lowers the mean bound of the worst 10 %" in table
     assert len(table.splitlines()) <= 30
     outputs = []
     for _ in range(2):
@@ -212,3 +231,102 @@ def test_the_command_prints_both_plans_and_the_same_bytes(
 def test_it_goes_with_a_budget_alone(other: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", EXAMPLE, "--robust", "mean", *other]) == 2
     assert "--robust" in capsys.readouterr().err
+
+
+DEAR = "costs.label={low: 0.5, high: 4}"
+
+
+def test_a_middle_that_is_not_affordable_is_said_to_be() -> None:
+    scenario = load_scenario(EXAMPLE, set_values=[DEAR])
+    found = plan_robustly(scenario, asked("mean"))
+    robust = found.robust
+    assert robust is not None
+    shares = [
+        sum(
+            case.prices.spend(a.prompts, a.rollouts_per_prompt) + case.prices.label * a.labels
+            <= (case.prices.budget or 0)
+            for case in draw_cases(scenario, 16, 0)
+        )
+        / 16
+        for a in (found.allocation, robust.at_middle.allocation)
+    ]
+    assert [robust.affordable_share, robust.at_middle.affordable_share] == shares
+    assert shares[0] >= 0.95 > shares[1]
+    assert robust.at_middle.value < robust.value
+    told = robust_words(robust)
+    assert "buys nothing" not in told
+    assert "lower. But that plan is not affordable" in told
+    assert f"in {100 * shares[1]:g} % of the draws, not in 95 %" in told
+
+
+def test_an_old_plan_that_few_draws_can_afford_is_not_stayed_with() -> None:
+    settings = [DEAR, BEHIND, "current={prompts: 40000, rollouts_per_prompt: 8, labels: 24000}"]
+    scenario = load_scenario(EXAMPLE, set_values=settings)
+    found = plan_robustly(scenario, asked("mean"))
+    assert found.robust is not None
+    assert found.robust.current is not None
+    assert found.current is not None
+    assert found.current.violations == ()
+    assert found.robust.current.affordable_share < 0.95
+    assert found.robust.current.violations == ("budget",)
+    told = course(found)
+    assert "Stay" not in told
+    assert "It fits the budget in" in current_words(found, found.current)
+    assert "The old plan to its end fits the budget in" in told
+    enough = plan_robustly(
+        scenario, asked("mean", affordable=found.robust.current.affordable_share)
+    )
+    assert enough.robust is not None
+    assert enough.robust.current is not None
+    assert enough.robust.current.violations == ()
+
+
+def test_money_held_back_for_dear_draws_is_not_called_unspent() -> None:
+    found = plan_robustly(load_scenario(EXAMPLE, set_values=[DEAR]), asked("mean"))
+    assert found.cost.unspent is not None
+    assert found.cost.unspent > 0.05 * 50_000
+    assert "unspent-budget" not in {each.code for each in found.warnings}
+    limits = ["limits.prompts.max=1000", "limits.labels.max=1000"]
+    limited = plan_robustly(load_scenario(EXAMPLE, set_values=[DEAR, *limits]), asked("mean"))
+    assert "unspent-budget" in {each.code for each in limited.warnings}
+
+
+@pytest.mark.parametrize("command", ["plan", "check", "compare", "sweep"])
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--robust", "mean", "--affordable", "nan"], "--affordable"),
+        (["--robust", "mean", "--draws", "7"], "--draws"),
+        (["--draws", "16"], "--draws goes with --robust"),
+        (["--affordable", "0.5"], "--affordable goes with --robust"),
+    ],
+)
+def test_options_of_draws_are_refused_by_name(
+    command: str, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over = ["--over", "budget=20000:80000"] if command == "sweep" else []
+    assert run([command, EXAMPLE, *over, *options]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert named in told
+    assert "problem in the scenario" not in told
+
+
+def test_a_share_that_is_none_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="affordable"):
+        plan_robustly(wide(), asked("mean", affordable=float("nan")))
+
+
+def test_fresh_draws_are_as_many_as_the_worst_of_them_take() -> None:
+    risk = asked("cvar:0.9")
+    found = plan_robustly(wide(), risk)
+    robust = found.robust
+    assert robust is not None
+    assert robust.fresh_draws.draws == 64
+    many = bounds_of(draw_cases(wide(), 1024, seed=99), found.allocation)
+    truth = risk_of(risk, np.zeros(1024)).of(many)
+    assert robust.fresh_draws.value == pytest.approx(truth, rel=0.03)
+    assert "raise --draws" not in robust_words(robust)
+    assert "the worst 3.2 of 64 draws: raise --draws" in robust_words(replace(robust, level=0.95))
+    assert "of 64 draws: more would show a larger one" in robust_words(
+        replace(robust, risk="regret", level=None)
+    )

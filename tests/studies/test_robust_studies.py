@@ -315,7 +315,7 @@ def test_only_plans_of_the_same_risk_are_a_baseline(tmp_path: Path) -> None:
 
 
 def test_documents_name_the_risk() -> None:
-    request, risk = asked(), "mean bound of the worst 20.0 %"
+    request, risk = asked(), "mean bound of the worst 20 %"
     cheap = wide(costs={"prompt": 5.0, "rollout": 0.02, "label": 0.2})
     compared = compare({"base": wide(), "cheap": cheap}, robust=request)
     over = listed("budget", [20000.0, 50000.0, 90000.0])
@@ -329,7 +329,7 @@ def test_documents_name_the_risk() -> None:
         assert risk in text
         assert "at the middle" in text
         assert "limits that bind" not in text
-    assert "Where the difference of the mean bound of the worst 20.0 % comes from" in texts[0]
+    assert "Where the difference of the mean bound of the worst 20 % comes from" in texts[0]
     assert f"is the lowest {risk}: cheap" in texts[0]
     assert f"The {risk} goes from" in texts[1]
     chart = json.dumps(sweep_chart(swept).to_dict())
@@ -385,3 +385,14 @@ def test_all_groups_are_there_in_their_order() -> None:
     cheap = wide(costs={"prompt": 5.0, "rollout": 0.02, "label": 0.2})
     (difference,) = compare({"base": wide(), "cheap": cheap}, robust=asked()).differences
     assert tuple(part.group for part in difference.attribution.groups) == GROUPS
+
+
+def test_a_check_says_that_few_draws_can_afford_what_is_done_now() -> None:
+    now = {"prompts": 40000, "rollouts_per_prompt": 8, "labels": 25000}
+    costs = {"prompt": 0.05, "rollout": 0.01, "label": {"low": 0.5, "high": 4}}
+    scenario = wide(budget=50000.0, costs=costs, current=now)
+    found = check(scenario, robust=asked("mean"))
+    assert found.plan.robust is not None
+    assert found.plan.robust.current is not None
+    assert found.plan.robust.current.violations == ("budget",)
+    assert "What is done now fits the budget in" in markdown(gates_document(found))
