@@ -184,7 +184,8 @@ def _assumed_constants(optimum: Optimum) -> Notice | None:
     return Notice(
         "assumed-constants",
         f"{', '.join(names)}: not known exactly, so the middle of the range was used. See how the "
-        "allocation moves at both ends, and measure first what moves it (calibrate).",
+        "allocation moves at both ends, and measure first what moves it, if anything measures it "
+        "(calibrate).",
     )
 
 

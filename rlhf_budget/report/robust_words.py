@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table
 from rlhf_budget.report.numbers import money, percent, significant
-from rlhf_budget.report.words import UNMEASURED, amount, buys_labels, count, listing, measured_by
+from rlhf_budget.report.words import (
+    amount,
+    buys_labels,
+    count,
+    is_measurable,
+    listing,
+    measured_by,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -116,7 +123,7 @@ def _first(plan: Plan, entries: Sequence[WorthKnowing]) -> str:
         return (
             f"Nothing is worth more than 0.1 % of the budget ({limit}): buy, and learn as you go."
         )
-    measurable = [entry for entry in worth if measured_by(entry.constant) != UNMEASURED]
+    measurable = [entry for entry in worth if is_measurable(entry.constant)]
     if not measurable:
         names = listing([entry.constant for entry in worth])
         return f"Nothing measures {names}: plan for all of its range with --robust."
