@@ -73,7 +73,9 @@ def worth_knowing(
             worths.append(worth_once(scenario, laws, index, seed, asked))
             if on_share is not None:
                 on_share((index + len(worths) / len(seeds)) / (len(laws) + 1))
-        found.append((law.constant, *mean_and_error(worths)))
+        worth, error = mean_and_error(worths)
+        # The strata fix the constant asked about; where it is the only one, no set differs.
+        found.append((law.constant, worth, error if len(laws) > 1 else None))
     money = _Money(scenario, laws, seeds[0], asked)
     entries = [
         WorthKnowing(constant, worth, error, money.worth(worth)) for constant, worth, error in found

@@ -11,9 +11,10 @@ from rlhf_budget.optimum.case import CAP
 from rlhf_budget.planning.results import Notice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rlhf_budget.optimum.certified import Optimum
+    from rlhf_budget.planning.results import WorthKnowing
 
 IMPLAUSIBLE_NATS = 1000.0
 """No response of a usable policy is further from the reference, in nats."""
@@ -184,7 +185,23 @@ def _assumed_constants(optimum: Optimum) -> Notice | None:
     return Notice(
         "assumed-constants",
         f"{', '.join(names)}: not known exactly, so the middle of the range was used. See how the "
-        "allocation moves at both ends, and measure first what moves it (calibrate).",
+        "allocation moves at both ends, and measure first what moves it, if anything measures it "
+        "(calibrate).",
+    )
+
+
+def worth_of_prices(worth: Sequence[WorthKnowing]) -> tuple[Notice, ...]:
+    """Say that a price's worth depends on how often the plan without it has to fit the budget."""
+    names = [entry.constant for entry in worth if entry.constant.startswith("costs.")]
+    if not names:
+        return ()
+    return (
+        Notice(
+            "worth-of-prices",
+            f"The worth of knowing {', '.join(names)} includes what keeping the budget costs: "
+            "without it one plan has to fit the --affordable share of all draws, with it each "
+            "plan that share of its own. A small share hides the worth of a price.",
+        ),
     )
 
 

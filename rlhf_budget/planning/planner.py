@@ -30,7 +30,7 @@ from rlhf_budget.planning.insight import (
     schedule,
 )
 from rlhf_budget.planning.marginal import marginal, sensitivity
-from rlhf_budget.planning.notices import notices
+from rlhf_budget.planning.notices import notices, worth_of_prices
 from rlhf_budget.planning.questions import answers, plan_variants
 from rlhf_budget.planning.results import Behind, Plan
 
@@ -267,7 +267,9 @@ def with_information(
     from rlhf_budget.planning.uncertainty import Robustness  # noqa: PLC0415
 
     asked = Robustness(affordable=affordable, seed=seed)
-    return replace(plan, information=worth_knowing(plan.scenario, asked, on_share=on_share))
+    found = worth_knowing(plan.scenario, asked, on_share=on_share)
+    told = (*plan.warnings, *worth_of_prices(found))
+    return replace(plan, information=found, warnings=told)
 
 
 def _require_finite(target_bound: float) -> None:

@@ -311,9 +311,11 @@ class WorthKnowing(Record):
     constant: str
     """Key path in the scenario."""
     worth_bound: units.Reward
-    """By how much the mean bound would fall; never negative but for the error."""
-    standard_error: units.BoundTerm
-    """Standard error of that, from independent sets of draws."""
+    """By how much the mean bound would fall; of a price it includes what keeping the budget costs.
+    Negative only by the error, or for a price."""
+    standard_error: units.BoundTerm | None
+    """Standard error of that, from independent sets of draws. None where it is not estimated: with
+    one constant that is not known all sets are the same."""
     worth_money: units.Money | None
     """Money that brings the mean bound down as far: knowing it is worth at most that. None where no
     money does."""

@@ -59,6 +59,8 @@ CODES: Final[dict[str, str]] = {
     "unspent-budget": "Money is left that lowers nothing within the limits.",
     "vacuous-bound": "The bound is not below the reward range: it guarantees nothing, and only "
     "ranks spending.",
+    "worth-of-prices": "What --information says of a price is not knowledge alone: it includes "
+    "what it costs to keep the budget at prices that are not known, so it moves with --affordable.",
 }
 """Code of a warning -> what it means and what to do."""
 

@@ -21,6 +21,7 @@ from rlhf_budget.report.underway import counted, underway
 from rlhf_budget.report.words import (
     INEQUALITIES,
     buys_labels,
+    is_measurable,
     leaf,
     listing,
     mark,
@@ -269,14 +270,20 @@ def _at_middle(plan: Plan) -> Allocation:
 
 def _stability(plan: Plan, advice: Advice | None) -> str:
     first = advice.measure_first if advice else None
-    if first is not None:
+    if first is not None and is_measurable(first):
         return f"The decision depends most on {first}: measure it first."
     judged = advice is not None and advice.wrong_guesses
     moved = [entry.constant for entry in plan.assumed if not judged and _moves(plan, entry)]
+    if first is not None:
+        moved = [first]
     if not moved:
         return "The decision is nearly the same at both ends: measuring these can wait."
-    them = "it" if len(moved) == 1 else "them"
-    return f"The decision depends on {listing(moved)}: measure {them} first."
+    depends = f"The decision depends on {listing(moved)}"
+    able = [constant for constant in moved if is_measurable(constant)]
+    if not able:
+        return f"{depends}. Nothing measures that: plan for all of its range with --robust."
+    them = listing(able) if able != moved else "it" if len(moved) == 1 else "them"
+    return f"{depends}: measure {them} first."
 
 
 def _moves(plan: Plan, entry: AssumedConstant) -> bool:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table
 from rlhf_budget.report.numbers import money, percent, significant
-from rlhf_budget.report.words import UNMEASURED, amount, buys_labels, count, listing, measured_by
+from rlhf_budget.report.words import (
+    amount,
+    buys_labels,
+    count,
+    is_measurable,
+    listing,
+    measured_by,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -142,8 +149,8 @@ def information_section(plan: Plan) -> Section:
         Row(
             (
                 entry.constant,
-                entry.worth_bound,
-                entry.standard_error,
+                entry.worth_bound if entry.worth_bound > 0.0 else "nothing",
+                "not estimated" if entry.standard_error is None else entry.standard_error,
                 "no money does" if entry.worth_money is None else money(entry.worth_money),
                 measured_by(entry.constant) or "",
             )
@@ -162,12 +169,13 @@ def _first(plan: Plan, entries: Sequence[WorthKnowing]) -> str:
         return (
             f"Nothing is worth more than 0.1 % of the budget ({limit}): buy, and learn as you go."
         )
-    measurable = [entry for entry in worth if measured_by(entry.constant) != UNMEASURED]
+    measurable = [entry for entry in worth if is_measurable(entry.constant)]
     if not measurable:
         names = listing([entry.constant for entry in worth])
         return f"Nothing measures {names}: plan for all of its range with --robust."
     first = measurable[0]
-    unsure = first.worth_bound < 2.0 * first.standard_error
+    error = first.standard_error
+    unsure = error is not None and first.worth_bound < 2.0 * error
     doubt = " Its worth is within two standard errors of nothing." if unsure else ""
     most = "moves the plan most" if first is worth[0] else "moves it most of what can be measured"
     return f"{first.constant} first: knowing it {most}.{doubt}"

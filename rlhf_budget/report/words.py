@@ -52,6 +52,11 @@ def measured_by(constant: str) -> str | None:
     return next((how for key, how in MEASURES.items() if constant.startswith(key)), None)
 
 
+def is_measurable(constant: str) -> bool:
+    """Whether anything measures a constant, so that one may be told to measure it first."""
+    return measured_by(constant) != UNMEASURED
+
+
 def amount(value: float, currency: str) -> str:
     """Write money with its currency."""
     return f"{money(value)} {currency}"

@@ -17,9 +17,10 @@ from rlhf_budget.optimum.case import prepare
 from rlhf_budget.planning import information
 from rlhf_budget.planning.draws import laws_of, scenarios_of, shares
 from rlhf_budget.planning.information import worth_knowing, worth_once
+from rlhf_budget.planning.planner import with_information
 from rlhf_budget.planning.results import WorthKnowing
 from rlhf_budget.planning.uncertainty import Robustness, mean_and_error
-from rlhf_budget.report.document import Paragraph
+from rlhf_budget.report.document import Paragraph, Table
 from rlhf_budget.report.robust_words import information_section
 
 if TYPE_CHECKING:
@@ -196,3 +197,21 @@ def test_it_goes_with_a_budget(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     file.write_text(json.dumps(SMALL), encoding="utf-8")
     assert run(["plan", str(file), "--information", "--target-bound", "0.5"]) == 2
     assert "--information" in capsys.readouterr().err
+
+
+def test_a_price_is_said_to_include_keeping_the_budget_and_one_constant_has_no_error() -> None:
+    scenario = Scenario(
+        budget=1000,
+        objective={"kl_coefficient": 0.05},
+        costs={"prompt": 0.5, "rollout": 0.5, "label": {"low": 0.5, "high": 4}},
+        reward_model={"coverage": 4, "error": {"scale": 8, "exponent": 0.8}},
+        log_ratio={"family": "gaussian", "kl": 12},
+        bound={"policy": "finite_class", "candidates": 20},
+    )
+    found = with_information(plan(scenario), affordable=0.3)
+    (entry,) = found.information or ()
+    assert entry.standard_error is None
+    assert "worth-of-prices" in [notice.code for notice in found.warnings]
+    section = information_section(found)
+    assert isinstance(section.parts[0], Table)
+    assert section.parts[0].rows[0].cells[:3] == ("costs.label", "nothing", "not estimated")

@@ -304,3 +304,11 @@ def test_csv_is_one_row_with_dotted_columns() -> None:
     assert first["bound.vacuous"] == "false"
     assert bare["allocation.clip_threshold"] == ""
     assert bare["near_optimal.prompts.max"] == ""
+
+
+def test_nobody_is_told_to_measure_what_nothing_measures() -> None:
+    plan = make_plan()
+    entry = replace(plan.assumed[0], constant="bound.posterior_kl", allocation_at_low=None)
+    said = words(replace(plan, assumed=(entry,)))
+    assert "measure it first" not in said
+    assert "Nothing measures that" in said
