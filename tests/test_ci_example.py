@@ -145,7 +145,7 @@ def test_the_pre_commit_hook_is_quiet_until_a_check_fails(tmp_path: Path) -> Non
     environment = os.environ | {
         "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)
     }  # fmt: skip
-    for files, code in (((good,), 0), ((good, bad, good), 1)):
+    for files, code in (((good,), 0), ((good, bad), 1)):
         done = subprocess.run(
             ["bash", "-c", f'{hook["entry"]} "$@"', "bash", *map(str, files)],
             env=environment, capture_output=True, text=True, check=False,
