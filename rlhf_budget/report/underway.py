@@ -39,7 +39,10 @@ def underway(plan: Plan) -> Section:
     rows.append((f"cost, {plan.scenario.currency}", "money", spent, rest.cost, plan.cost.total))
     columns = (Column(""), Column("behind"), Column("to come"), Column("total"))
     table = Table(columns, tuple(Row((title, *cells), kind) for title, kind, *cells in rows))
-    return Section("The run", (table,))
+    if float(behind.rollouts_per_prompt).is_integer():
+        return Section("The run", (table,))
+    text = "Groups behind differ: they count as equal groups that are worth as much."
+    return Section("The run", (table, Paragraph(text, "note")))
 
 
 TO_WEIGH = " To weigh it against the old plan: --against plan.json."
@@ -54,8 +57,8 @@ def course(plan: Plan, *, unknown: str = TO_WEIGH) -> str:
     if rest is None:
         return ""
     if rest.prompts == 0:
-        left = f"buy {count(rest.labels, 'label')}" if rest.labels else "buy nothing more"
-        text = f"Stop generating: {left}, {amount(rest.cost, plan.scenario.currency)}"
+        left_to_buy = f"buy {count(rest.labels, 'label')}" if rest.labels else "buy nothing more"
+        text = f"Stop generating: {left_to_buy}, {amount(rest.cost, plan.scenario.currency)}"
     else:
         text = f"Best rest: {rest_words(rest)}, {amount(rest.cost, plan.scenario.currency)}"
     if current is None:
@@ -68,6 +71,8 @@ def course(plan: Plan, *, unknown: str = TO_WEIGH) -> str:
     if robust is not None and robust.current is not None:
         excess, judged = robust.current.excess_relative, risk_name(robust)
         before, now = robust.current.value, robust.value
+    if excess <= AS_GOOD and not rest.prompts and not rest.labels:
+        return "Done: the old plan is at its end. Buy nothing more."
     if excess <= AS_GOOD:
         return f"Stay: the rest of the old plan is as good. {text}."
     more = significant(now)
@@ -76,7 +81,11 @@ def course(plan: Plan, *, unknown: str = TO_WEIGH) -> str:
         more = f"{percent(excess)} above {more}"
     else:
         more = f"this at {more}"
-    return f"Change: the old plan ends at a {judged} of {significant(before)}, {more}. {text}."
+    unspent, currency = current.cost.unspent or 0.0, plan.scenario.currency
+    # A better bound may come of money alone that the old plan does not spend.
+    left = f", with {amount(unspent, currency)} unspent" if unspent > 0.01 * rest.cost else ""
+    ends = f"the old plan ends at a {judged} of {significant(before)}{left}"
+    return f"Change: {ends}, {more}. {text}."
 
 
 def _cannot_be_followed(plan: Plan, current: CurrentPlan) -> str:

@@ -42,6 +42,32 @@ def test_the_verdict_is_to_stay_where_the_old_plan_is_as_good() -> None:
     assert course(planned(progress=behind, current=old)).startswith("Stay: ")
 
 
+def test_a_run_at_its_end_is_done() -> None:
+    whole = planned()
+    a = whole.allocation
+    behind = {"prompts": a.prompts, "rollouts_per_prompt": a.rollouts_per_prompt}
+    behind |= {"labels": a.labels, "cost": whole.cost.budget}
+    old = {key: behind[key] for key in ("prompts", "rollouts_per_prompt", "labels")}
+    assert course(planned(progress=behind, current=old)).startswith("Done: ")
+
+
+def test_money_that_the_old_plan_leaves_is_told() -> None:
+    whole = planned()
+    a = whole.allocation
+    old = {"prompts": a.prompts, "labels": a.labels, "rollouts_per_prompt": a.rollouts_per_prompt}
+    behind = {**old, "cost": whole.cost.total}
+    richer = planned(progress=behind, current=old, budget=2 * whole.cost.budget)
+    assert course(richer).startswith("Change: ")
+    assert " USD unspent" in course(richer)
+
+
+def test_groups_that_differ_are_said_to_count_as_equal_ones() -> None:
+    behind = {"prompts": 100, "rollouts_per_prompt": 3.2, "labels": 0, "cost": 1000}
+    assert "Groups behind differ" in underway(planned(progress=behind)).parts[-1].text  # type: ignore[union-attr]
+    whole = planned(progress={**behind, "rollouts_per_prompt": 4})
+    assert len(underway(whole).parts) == 1
+
+
 def test_the_verdict_is_to_change_where_that_gains() -> None:
     old = {"prompts": 5000, "rollouts_per_prompt": 1, "labels": 6000}
     found = planned(progress=HALF, current=old)
