@@ -12,7 +12,7 @@ from rlhf_budget.cli import completion
 from rlhf_budget.report.formats import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from rlhf_budget.planning.uncertainty import Robustness
 
@@ -61,6 +61,14 @@ def _share(text: str | float) -> float:
     return parsed(fraction, text, "--within")
 
 
+def refuse_given(context: typer.Context, names: Iterable[str], needed: str) -> None:
+    """Refuse options that were given, and do nothing without what is needed."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"--{name} goes with {needed}.")
+
+
 def robustness(
     context: typer.Context,
     robust: str | None,
@@ -75,11 +83,7 @@ def robustness(
     Refuses what only a robust plan heeds where none is asked for.
     """
     if robust is None:
-        idle = ("draws",) if information else ("draws", "affordable")
-        for name in idle:
-            source = context.get_parameter_source(name)
-            if source is not None and source.name == "COMMANDLINE":
-                raise typer.BadParameter(f"--{name} goes with --robust.")
+        refuse_given(context, ("draws",) if information else ("draws", "affordable"), "--robust")
         return None
     from rlhf_budget.planning.uncertainty import (
         DRAWS_ALLOWED,

@@ -61,6 +61,8 @@ def plan(
         if target_bound is not None
         else {}
     )
+    if robust is not None or target_bound is not None:
+        options.refuse_given(context, ("within",), "a budget alone, without --robust")
     if robust is not None and proof is not None:
         raise typer.BadParameter("--robust goes with a budget alone: not with --proof.")
     if plot is not None:

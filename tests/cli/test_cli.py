@@ -86,6 +86,9 @@ def test_the_share_that_counts_as_near_is_set_everywhere(run: Run) -> None:
     narrower = json.loads(run("plan", "scenario.yaml", "-f", "json").out)["near_optimal"]
     assert narrower["within"] == 0.01
     assert narrower["least_cost"] > results[0]["near_optimal"]["least_cost"]
+    for other in (("--target-bound", "0.5"), ("--robust", "mean")):
+        code, _, err = run("plan", "scenario.yaml", "--within", "5%", *other)
+        assert (code, "--within goes with a budget alone" in err) == (2, True)
     code, _, err = run("plan", "scenario.yaml", "--within", "5")
     assert code == errors.USAGE
     assert "'5' is ambiguous: write 5%" in err
