@@ -44,6 +44,8 @@ _LONGEST_INTEGER: Final = 400
 """Digits; a float has at most 309 before the point."""
 _MOST_REPEATS: Final = 100_000
 """Nodes that aliases may repeat, all in all."""
+_DEEPEST: Final = 100
+"""Levels of mappings and lists."""
 
 
 class _CoreResolver(BaseResolver):
@@ -190,6 +192,9 @@ class _Builder:
             return None
         if isinstance(node, ScalarNode):
             return self._scalar(node, path)
+        if len(path) > _DEEPEST:
+            # As where the stack ends, which depends on who calls.
+            raise RecursionError
         self._count_repeat(node, path)
         self._open.add(id(node))
         if isinstance(node, MappingNode):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import sys
 import math
 
 import pytest
@@ -211,3 +212,9 @@ def test_alias_bomb():
 def test_nesting_beyond_reason():
     assert syntax_problem("[" * 5000).file == "s.yaml"
     assert syntax_problem("a: " + "[" * 900 + "]" * 900).found == "nesting beyond reason"
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(10_000)
+    try:
+        assert syntax_problem("a: " + "[" * 900 + "]" * 900).found == "nesting beyond reason"
+    finally:
+        sys.setrecursionlimit(usual)
