@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import sys
 import math
+import sys
 
 import pytest
 from hypothesis import given
