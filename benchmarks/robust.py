@@ -18,7 +18,7 @@ from scipy.optimize import differential_evolution
 from rlhf_budget import Allocation, Scenario, load_scenario
 from rlhf_budget.bound import terms as formulas
 from rlhf_budget.bound.tails.stacked import StackedTails
-from rlhf_budget.optimum.certified import Optimum, optimise, optimise_many
+from rlhf_budget.optimum.certified import Optimum, optimise, optimise_cases
 from rlhf_budget.planning.uncertainty import (
     Robustness,
     bounds_of,
@@ -72,7 +72,7 @@ def on_fresh_draws(scenario: Scenario, risk: str, seed: int, *, draws: int, fres
     cases = draw_cases(scenario, fresh, seed=1_000_000 + seed)
     best = np.zeros(fresh)
     if risk == "regret":
-        alone = optimise_many([case.scenario for case in cases])
+        alone = optimise_cases(cases)
         best = np.array([each.bound.total for each in alone if isinstance(each, Optimum)])
     measure = risk_of(asked, best)
     plans = found.allocation, middle.allocation
@@ -136,7 +136,7 @@ def solvers(names: Sequence[str], risks: Sequence[str]) -> None:
             cases = draw_cases(scenario, asked.draws, asked.seed)
             best = np.zeros(len(cases))
             if risk == "regret":
-                alone = optimise_many([case.scenario for case in cases])
+                alone = optimise_cases(cases)
                 best = np.array([each.bound.total for each in alone if isinstance(each, Optimum)])
             box = BlackBox(cases, asked, best)
             allowed = box.case.allowed

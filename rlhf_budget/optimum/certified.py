@@ -87,6 +87,14 @@ def optimise_many(
     tuple
         For each scenario, in order, its optimum, or the error that :func:`optimise` would raise.
     """
+    cases = [prepare(scenario) for scenario in scenarios]
+    return optimise_cases(cases, tolerance=tolerance, effort=effort)
+
+
+def optimise_cases(
+    cases: Sequence[Case], *, tolerance: float = TOLERANCE, effort: Effort = FULL_EFFORT
+) -> tuple[Optimum | RlhfBudgetError, ...]:
+    """:func:`optimise_many` of scenarios that are prepared already; errors in their places."""
 
     def solve(cases: Sequence[Case], _: Sequence[int]) -> list[Optimum | RlhfBudgetError]:
         problem = budget_problem(cases)
@@ -97,7 +105,6 @@ def optimise_many(
             _optimum(case, search, tolerance) for case, search in zip(cases, searches, strict=True)
         ]
 
-    cases = [prepare(scenario) for scenario in scenarios]
     return _solved([infeasibility(case) or case for case in cases], solve)
 
 

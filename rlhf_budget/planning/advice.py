@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rlhf_budget.bound.results import Allocation
-from rlhf_budget.bound.terms import bound_of
 from rlhf_budget.errors import RlhfBudgetError
-from rlhf_budget.optimum.case import CAP
-from rlhf_budget.optimum.certified import Optimum, least_cost, optimise_many
+from rlhf_budget.optimum.case import CAP, prepare
+from rlhf_budget.optimum.certified import Optimum, least_cost, optimise_cases, optimise_many
 from rlhf_budget.optimum.money import Prices, exact, prices_of
 from rlhf_budget.optimum.search import QUICK_EFFORT
 from rlhf_budget.scenario.leaves import guesses, positive_leaves
@@ -20,6 +19,7 @@ from rlhf_budget.scenario.values import dataclass
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rlhf_budget.optimum.case import Case
     from rlhf_budget.planning.results import Plan
     from rlhf_budget.scenario import units
     from rlhf_budget.scenario.models import Scenario
@@ -149,20 +149,21 @@ def _wrong_guesses(plan: Plan) -> tuple[WrongGuess, ...]:
     for entry in plan.assumed:
         best[entry.constant, entry.low] = entry.allocation_at_low
         best[entry.constant, entry.high] = entry.allocation_at_high
-    tried: dict[tuple[str, float], Scenario] = {}
+    legal: dict[tuple[str, float], Scenario] = {}
     for end in (*best, *half_and_twice(plan.scenario)):
         # Twice or half of a guess may be no legal value: a coverage below 1.
         with suppress(RlhfBudgetError):
-            tried[end] = plan.scenario.with_values(dict([end]), check_ends=False)
+            legal[end] = plan.scenario.with_values(dict([end]), check_ends=False)
+    tried = {end: prepare(there) for end, there in legal.items()}
     others = [end for end in tried if end not in best]
-    outcomes = optimise_many(
+    outcomes = optimise_cases(
         [tried[end] for end in others], tolerance=PRECISION, effort=QUICK_EFFORT
     )
     for end, outcome in zip(others, outcomes, strict=True):
         best[end] = outcome.allocation if isinstance(outcome, Optimum) else None
     found = (
-        _judged(plan, *end, there, allocation)
-        for end, there in tried.items()
+        _judged(plan, *end, case, allocation)
+        for end, case in tried.items()
         if (allocation := best[end]) is not None
     )
     kept = [guess for guess in found if guess is not None]
@@ -182,10 +183,10 @@ def half_and_twice(scenario: Scenario) -> Iterator[tuple[str, float]]:
 
 
 def _judged(
-    plan: Plan, constant: str, value: float, there: Scenario, best: Allocation
+    plan: Plan, constant: str, value: float, case: Case, best: Allocation
 ) -> WrongGuess | None:
     """None where the plan cannot be followed at all: the money does not buy one prompt."""
-    bound, current = bound_of(there), plan.current
+    there, bound, current = case.scenario, case.bound, plan.current
     followed = _followed(there, plan.allocation, plan.cost.total, constant)
     done = _followed(there, current.allocation, current.cost.total, constant) if current else None
     least = bound.at(best).total

@@ -9,7 +9,7 @@ import numpy as np
 
 from rlhf_budget.errors import InfeasibleError, Problem, ScenarioError
 from rlhf_budget.optimum.case import prepare
-from rlhf_budget.optimum.certified import Optimum, optimise_many
+from rlhf_budget.optimum.certified import Optimum, optimise_cases
 from rlhf_budget.optimum.robust import Risk, minimise_risk, robust_problem
 from rlhf_budget.optimum.search import BESIDE_EFFORT
 from rlhf_budget.planning.draws import laws_of, scenarios_of, shares
@@ -248,7 +248,7 @@ def _offsets(cases: Sequence[Case], asked: Robustness) -> Floats:
     """For regret, the bound that is best for each draw alone; else nothing."""
     if asked.risk != "regret":
         return np.zeros(len(cases))
-    found = optimise_many([case.scenario for case in cases], effort=BESIDE_EFFORT)
+    found = optimise_cases(cases, effort=BESIDE_EFFORT)
     best = [each.bound.total for each in found if isinstance(each, Optimum)]
     if len(best) < len(cases):
         raise unaffordable(cases, len(cases))
