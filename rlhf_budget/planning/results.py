@@ -230,6 +230,8 @@ class AtMiddle(Record):
     """Its bound over the draws."""
     affordable_share: units.Share
     """Share of the draws in which it fits the budget."""
+    affordable: bool = field(metadata=NOT_IN_JSON)
+    """Whether these are enough."""
 
 
 @dataclass(frozen=True)

@@ -120,15 +120,13 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
     scenario = optimum.scenario
     cases = draw_cases(scenario, asked.draws, asked.seed)
     offsets = _offsets(cases, asked)
-    risk = risk_of(asked, offsets)
+    risk, needed = risk_of(asked, offsets), must_afford(asked, len(cases))
     # Offsets as large as the bounds leave a difference whose relative gap means nothing.
     size = float(offsets.max())
-    problem = robust_problem(
-        cases, risk._replace(offsets=offsets - size), must_afford(asked, len(cases))
-    )
+    problem = robust_problem(cases, risk._replace(offsets=offsets - size), needed)
     outcome = minimise_risk(problem, tolerance=tolerance)
     if outcome is None:
-        raise unaffordable(cases, must_afford(asked, len(cases)))
+        raise unaffordable(cases, needed)
     bounds = bounds_of(cases, outcome.allocation)
     value = risk.of(bounds)
     lower = min(outcome.lower_bound - size, value)
@@ -138,6 +136,7 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
     if now is not None:
         beside = _current(cases, now, asked, risk, value, size)
     bound = _bound_judged(asked, value, distribution)
+    middle_fits = affordable_draws(cases, optimum.allocation)
     robust = Robust(
         risk=asked.risk,
         level=asked.level,
@@ -153,7 +152,8 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
             allocation=optimum.allocation,
             value=risk.of(middle),
             distribution=distribution_of(middle),
-            affordable_share=affordable_draws(cases, optimum.allocation) / len(cases),
+            affordable_share=middle_fits / len(cases),
+            affordable=middle_fits >= needed,
         ),
         current=beside,
         distribution=distribution,
@@ -161,7 +161,7 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
         bound=bound,
         vacuous=bound >= scenario.objective.reward_range,
     )
-    left = _left(cases, outcome.allocation)[must_afford(asked, len(cases)) - 1]
+    left = _left(cases, outcome.allocation)[needed - 1]
     return RobustOptimum(outcome.allocation, outcome.evaluations, robust, left)
 
 

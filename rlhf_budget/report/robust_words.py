@@ -85,10 +85,7 @@ def risk_name(robust: Robust) -> str:
 def robust_words(robust: Robust) -> str:
     """What robustness buys, and what it rests on."""
     name, middle = risk_name(robust), robust.at_middle.value
-    saved, affordable = (
-        middle - robust.value,
-        fits_enough(robust, robust.at_middle.affordable_share),
-    )
+    saved, affordable = middle - robust.value, robust.at_middle.affordable
     if middle > 0.0 and saved > WORTH_SAYING * middle:
         buys = (
             f"Robustness lowers the {name} of the plan for the middle by {percent(saved / middle)}."
@@ -113,11 +110,6 @@ def robust_words(robust: Robust) -> str:
     if worst < FEW_WORST:
         return f"{text} That rests on the worst {worst:.2g} of {fresh.draws} draws: raise --draws."
     return text
-
-
-def fits_enough(robust: Robust, share: float) -> bool:
-    """Whether what fits the budget in this share of the draws does so in enough of them."""
-    return share * robust.draws >= max(1.0, robust.affordable * robust.draws - 1e-6)
 
 
 def fits_seldom(robust: Robust, other: AtMiddle | CurrentOverDraws) -> str:
