@@ -226,6 +226,8 @@ def check(
     ProofError
         Where the proof fails, or is of another scenario.
     """
+    for rule in rules:
+        _refuse_other_units(rule, scenario)
     if proof is not None:
         found = plan_of_proof(scenario, proof, tolerance=tolerance)
     elif robust is not None:
@@ -242,8 +244,6 @@ def check(
     if problems:
         raise ScenarioError(tuple(problems))
     kept = [gate for gate in gates if gate is not None]
-    for rule in rules:
-        _refuse_other_units(rule, scenario)
     if robust is None:
         kept = [_with_remedy(gate, scenario) for gate in kept]
     return Check(found, tuple(kept), warn_only)

@@ -200,6 +200,10 @@ def test_a_plan_of_another_scenario_is_no_earlier_version(tmp_path: Path) -> Non
     with pytest.raises(ScenarioError, match="a plan for the reward range 7"):
         checked(max_increase(file, 0.5, "USD", "bound.total"))
     assert checked(max_increase(file, 0.5, "USD", "cost.total")).passed
+    # That is known before anything is planned.
+    poor = load_scenario(scenario_mapping(budget=1.0))
+    with pytest.raises(ScenarioError, match="a plan for the reward range 7"):
+        check(poor, [max_increase(file, 0.5, "USD", "bound.total")])
 
 
 # --- what is shown -------------------------------------------------------------------------------
