@@ -139,7 +139,7 @@ Within = Annotated[
     typer.Option(
         parser=_share,
         metavar="SHARE",
-        help="How far above its best the bound may be in the ranges: 5%.",
+        help="How far above its best the bound may be in the ranges: 5%; at most 100%.",
     ),
 ]
 Plot = Annotated[

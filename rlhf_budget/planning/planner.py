@@ -61,7 +61,7 @@ def plan(
         Instead of spending the budget, find the least money that brings the bound down to this
         (reward units).
     within
-        How far above its best the bound may be in the near-optimal ranges, as a fraction.
+        How far above its best the bound may be in the near-optimal ranges, as a fraction to 1.
 
     Returns
     -------
@@ -83,9 +83,9 @@ def plan(
     >>> plan(load_scenario("scenario.yaml")).allocation.prompts  # doctest: +SKIP
     748600
     """
-    if not 0 <= within < math.inf:
-        found = f"within {within}"
-        raise ScenarioError((Problem("within", found, "a share of 0 or more, such as 0.05"),))
+    if not 0 <= within <= 1:
+        allowed = "a share from 0 to 1 (100 %, twice the best bound), such as 0.05"
+        raise ScenarioError((Problem("within", f"{within:g}", allowed),))
     if target_bound is not None:
         _require_finite(target_bound)
         return _surround(least_cost(scenario, target_bound, tolerance=tolerance), tolerance)

@@ -1,7 +1,8 @@
 """The first screen of a plan: all that a decision needs, in 24 lines of 80 columns.
 
-Counts are rounded to what a person would order: down for the plan, inwards for the ranges. The
-exact numbers are in the full document and in JSON.
+Counts are rounded to what a person would order: down for the plan, inwards for the ranges, and not
+at all where that would put the plan outside them. The exact numbers are in the full document and in
+JSON.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _buy(plan: Plan) -> str:
     if plan.to_come is not None:
         return rest_words(plan.to_come)
     a, prompt, made = plan.allocation, plan.scenario.costs.prompt, plan.schedule
-    n = _ordered(plan, a.prompts)
+    n = _ordered(plan, "prompts")
     bought = max(0, n - prompt.existing)
     new = f" ({integer(bought)} of them new)" if prompt.existing and bought else ""
     how = f" ({count(made.epochs, 'epoch')} of groups of {made.group_size})" if made else ""
@@ -92,13 +93,16 @@ def _buy(plan: Plan) -> str:
         f"{count(a.rollouts_per_prompt, 'rollout')} of each{how}",
     ]
     if buys_labels(plan.scenario):
-        parts.append(count(_ordered(plan, a.labels), "label"))
+        parts.append(count(_ordered(plan, "labels"), "label"))
     return listing(parts)
 
 
-def _ordered(plan: Plan, count: int) -> int:
-    """A count as it is ordered; fewer than the exact ones would miss a target."""
-    return rounded(count, -1) if plan.target is None else count
+def _ordered(plan: Plan, name: str) -> int:
+    """A count as it is ordered: exact where fewer would miss a target, or not be near the best."""
+    exact: int = getattr(plan.allocation, name)
+    least = getattr(plan.near_optimal, name)[0] if plan.near_optimal else 0
+    ordered = rounded(exact, -1)
+    return exact if plan.target is not None or ordered < least else ordered
 
 
 def _allocation(plan: Plan) -> Table:
@@ -111,11 +115,12 @@ def _allocation(plan: Plan) -> Table:
         titles["labels"] = "labels to buy" if plan.progress is None else "labels in all"
     rows = []
     for name, title in titles.items():
-        cells: list[Cell] = [title, _ordered(plan, getattr(plan.allocation, name))]
+        ordered = _ordered(plan, name)
+        cells: list[Cell] = [title, ordered]
         if near:
             low, high = getattr(near, name)
             ends = rounded(low, 1), rounded(high, -1)
-            cells.append(ends if ends[0] <= ends[1] else (low, high))
+            cells.append(ends if ends[0] <= ordered <= ends[1] else (low, high))
         cells += [getattr(current.allocation, name)] if current else []
         rows.append(Row((*cells,), "integer"))
     if plan.allocation.clip_threshold is not None:

@@ -309,6 +309,7 @@ def test_how_near_is_near_may_be_asked_for() -> None:
     narrow = plan(scenario).near_optimal
     assert narrow is not None
     assert found.prompts[0] < narrow.prompts[0] <= narrow.prompts[1] < found.prompts[1]
-    for no_share in (-0.01, math.nan, math.inf):
-        with pytest.raises(ScenarioError, match="a share of 0 or more"):
+    for no_share in (-0.01, 1.01, math.nan, math.inf):
+        with pytest.raises(ScenarioError, match="a share from 0 to 1"):
             plan(scenario, within=no_share)
+    assert plan(scenario, within=1.0).near_optimal is not None

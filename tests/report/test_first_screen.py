@@ -10,6 +10,7 @@ from report_helpers import check_snapshot, make_bare_plan, make_plan, make_targe
 
 from rlhf_budget import Plan, load_scenario, plan
 from rlhf_budget.planning.advice import advise
+from rlhf_budget.report.document import Table
 from rlhf_budget.report.first_screen import first_screen, rounded
 from rlhf_budget.report.terminal import show
 
@@ -46,6 +47,24 @@ def test_what_a_target_needs_is_not_rounded_down() -> None:
     text = shown(found)
     assert f"{found.allocation.prompts:,} prompts" in text
     assert f"{found.allocation.labels:,} labels" in text
+
+
+@pytest.mark.parametrize("within", [0.0, 1e-9, 1e-7, 1e-5, 0.01])
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_plan_shown_is_within_the_ranges_shown(path: Path, within: float) -> None:
+    found = plan(load_scenario(path), within=within)
+    (table,) = [
+        block
+        for section in first_screen(found, advise(found)).sections
+        for block in section.parts
+        if isinstance(block, Table)
+    ]
+    names = {"prompts": "prompts", "rollouts per prompt": "rollouts_per_prompt"}
+    names |= {"labels to buy": "labels", "labels in all": "labels"}
+    for title, ordered, range_ in (row.cells[:3] for row in table.rows if row.cells[0] in names):
+        low, high = range_  # type: ignore[misc]
+        least, most = getattr(found.near_optimal, names[title])  # type: ignore[index]
+        assert least <= low <= ordered <= high <= most
 
 
 def test_the_worst_of_the_wrong_guesses_is_named() -> None:
