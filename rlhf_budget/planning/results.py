@@ -219,6 +219,16 @@ class Distribution(Record):
 
 
 @dataclass(frozen=True)
+class CostOverDraws(Record):
+    """How the cost of one allocation varies over the draws of the prices."""
+
+    p5: units.Money
+    """5 % of the draws give less."""
+    p95: units.Money
+    """95 % of the draws give less."""
+
+
+@dataclass(frozen=True)
 class AtMiddle(Record):
     """The plan for the middle of every range, judged by the same risk on the same draws."""
 
@@ -230,6 +240,8 @@ class AtMiddle(Record):
     """Its bound over the draws."""
     affordable_share: units.Share
     """Share of the draws in which it fits the budget."""
+    cost: CostOverDraws
+    """Its cost over the draws."""
     affordable: bool = field(metadata=NOT_IN_JSON)
     """Whether these are enough."""
 
@@ -283,6 +295,8 @@ class Robust(Record):
     """Share of the draws in which the plan has to fit the budget."""
     affordable_share: units.Share
     """Share of the draws in which it does."""
+    cost: CostOverDraws
+    """The plan's cost over the draws."""
     value: units.Reward
     """Risk of the plan."""
     lower_bound: units.Reward

@@ -16,6 +16,7 @@ from rlhf_budget.planning.draws import laws_of, scenarios_of, shares
 from rlhf_budget.planning.insight import current
 from rlhf_budget.planning.results import (
     AtMiddle,
+    CostOverDraws,
     CurrentOverDraws,
     Distribution,
     FreshDraws,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from rlhf_budget.bound.results import Allocation
     from rlhf_budget.optimum.case import Case
+    from rlhf_budget.optimum.money import Cost
     from rlhf_budget.planning.results import CurrentPlan
     from rlhf_budget.scenario.models import Scenario
 
@@ -136,14 +138,16 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
     if now is not None:
         beside = _current(cases, now, asked, risk, value, size)
     bound = _bound_judged(asked, value, distribution)
-    middle_fits = affordable_draws(cases, optimum.allocation)
+    costs, middle_costs = costs_of(cases, outcome.allocation), costs_of(cases, optimum.allocation)
+    middle_fits = fitting(middle_costs)
     robust = Robust(
         risk=asked.risk,
         level=asked.level,
         draws=asked.draws,
         seed=asked.seed,
         affordable=asked.affordable,
-        affordable_share=affordable_draws(cases, outcome.allocation) / len(cases),
+        affordable_share=fitting(costs) / len(cases),
+        cost=_cost_over_draws(costs),
         value=value,
         lower_bound=lower,
         relative_gap=gap,
@@ -153,6 +157,7 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
             value=risk.of(middle),
             distribution=distribution_of(middle),
             affordable_share=middle_fits / len(cases),
+            cost=_cost_over_draws(middle_costs),
             affordable=middle_fits >= needed,
         ),
         current=beside,
@@ -161,7 +166,8 @@ def optimise_robustly(optimum: Optimum, asked: Robustness, *, tolerance: float) 
         bound=bound,
         vacuous=bound >= scenario.objective.reward_range,
     )
-    left = _left(cases, outcome.allocation)[needed - 1]
+    unspent = costs[needed - 1].unspent
+    left = math.inf if unspent is None else unspent
     return RobustOptimum(outcome.allocation, outcome.evaluations, robust, left)
 
 
@@ -195,17 +201,21 @@ def must_afford(asked: Robustness, draws: int) -> int:
     return max(1, math.ceil(asked.affordable * draws - 1e-9))
 
 
-def affordable_draws(cases: Sequence[Case], allocation: Allocation) -> int:
-    """In how many draws an allocation fits the budget."""
-    return sum(left >= 0.0 for left in _left(cases, allocation))
-
-
-def _left(cases: Sequence[Case], allocation: Allocation) -> list[float]:
-    """Money left in each draw, most first; below 0 where it does not fit the budget."""
+def costs_of(cases: Sequence[Case], allocation: Allocation) -> list[Cost]:
+    """What an allocation costs under each draw, the least first."""
     n, m = cases[0].bound.to_come(allocation.prompts, allocation.labels)
     costs = (case.prices.cost(n, allocation.rollouts_per_prompt, m) for case in cases)
-    left = (math.inf if cost.unspent is None else cost.unspent for cost in costs)
-    return sorted(left, reverse=True)
+    return sorted(costs, key=lambda cost: cost.total)
+
+
+def fitting(costs: Sequence[Cost]) -> int:
+    """How many of the costs fit the budget."""
+    return sum(cost.unspent is None or cost.unspent >= 0.0 for cost in costs)
+
+
+def _cost_over_draws(costs: Sequence[Cost]) -> CostOverDraws:
+    low, high = np.quantile([cost.total for cost in costs], (0.05, 0.95))
+    return CostOverDraws(p5=float(low), p95=float(high))
 
 
 def distribution_of(bounds: Floats) -> Distribution:
@@ -224,7 +234,7 @@ def _current(
     size: float,
 ) -> CurrentOverDraws:
     """The bounds of what is done now beside the least risk, made of bounds of this size."""
-    bounds, fits = bounds_of(cases, now.allocation), affordable_draws(cases, now.allocation)
+    bounds, fits = bounds_of(cases, now.allocation), fitting(costs_of(cases, now.allocation))
     over = ("budget",) if fits < must_afford(asked, len(cases)) else ()
     value, distribution = risk.of(bounds), distribution_of(bounds)
     excess, whole = value - least, least + size

@@ -61,6 +61,13 @@ def robust_section(plan: Plan) -> Section:
         Row(("  50 %", mine.p50, other.p50), "significant"),
         Row(("  95 %", mine.p95, other.p95), "significant"),
     ]
+    least, most = (robust.cost.p5, middle.cost.p5), (robust.cost.p95, middle.cost.p95)
+    currency = plan.scenario.currency
+    if least == most:
+        rows.append(Row((f"cost, {currency}", *most), "money"))
+    else:
+        rows.append(Row((f"cost in 5 and 95 % of draws, {currency}:  5 %", *least), "money"))
+        rows.append(Row(("  95 %", *most), "money"))
     if min(robust.affordable_share, middle.affordable_share) < 1.0:
         fits = tuple(_share(each.affordable_share) for each in (robust, middle))
         rows.append(Row(("draws in which it fits the budget", *fits)))

@@ -27,7 +27,7 @@ from rlhf_budget.planning.uncertainty import (
 )
 from rlhf_budget.report.numbers import significant
 from rlhf_budget.report.plan_words import current_words
-from rlhf_budget.report.robust_words import risk_name, robust_words
+from rlhf_budget.report.robust_words import risk_name, robust_section, robust_words
 from rlhf_budget.report.underway import course
 
 if TYPE_CHECKING:
@@ -252,6 +252,15 @@ def test_a_middle_that_is_not_affordable_is_said_to_be() -> None:
     ]
     assert [robust.affordable_share, robust.at_middle.affordable_share] == shares
     assert shares[0] >= 0.95 > shares[1]
+    label = [case.scenario.costs.label or 0.0 for case in draw_cases(scenario, 16, 0)]
+    others = found.cost.total - found.cost.labels
+    low, high = np.quantile(label, (0.05, 0.95)) * found.allocation.labels + others
+    assert (robust.cost.p5, robust.cost.p95) == pytest.approx((low, high), rel=1e-9)
+    assert robust.cost.p95 <= 50_000 < robust.at_middle.cost.p95
+    rows = robust_section(found).parts[0].rows  # type: ignore[union-attr]
+    at = [str(row.cells[0]).startswith("cost in") for row in rows].index(True)
+    assert rows[at].cells[1:] == (robust.cost.p5, robust.at_middle.cost.p5)
+    assert rows[at + 1].cells[1:] == (robust.cost.p95, robust.at_middle.cost.p95)
     assert robust.at_middle.value < robust.value
     told = robust_words(robust)
     assert "buys nothing" not in told
