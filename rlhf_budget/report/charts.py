@@ -202,7 +202,7 @@ def _money(altair: Any, sweep: Sweep) -> Any:
     drawn = (
         base.mark_bar(stroke="white")
         if _is_named(sweep)
-        else base.mark_area(stroke="white", strokeWidth=1.2, opacity=1, interpolate="step")
+        else base.mark_area(stroke="white", strokeWidth=1.2, opacity=1)
     )
     areas = drawn.encode(
         x=_horizontal(altair, sweep),
