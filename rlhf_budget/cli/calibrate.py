@@ -101,7 +101,7 @@ def rollouts(
     strict: bool,
     into: str | None,
 ) -> calibrate_output.Found:
-    """Variances, informative groups and the log-ratio from rollout logs.
+    """Variances, informative groups and log-ratio, from rollouts.
 
     Reads .jsonl, .jsonl.gz, .json, .csv and .parquet of TRL, verl, OpenRLHF, Open-Instruct,
     NeMo-RL, or any with the fields named. A trainer's log alone gives what it holds.

@@ -8,10 +8,11 @@ from rlhf_budget.cli import calibrate_output
 def agreement(
     paths: calibrate_output.Paths, *, level: float, strict: bool
 ) -> calibrate_output.Found:
-    """How often two annotators agree, from preference sets with repeated votes.
+    """How often two annotators agree, from repeated votes.
 
-    Reads a vote a row, a list of votes a pair, a column an annotator, or counts of votes, as
-    Chatbot Arena, HelpSteer3, Label Studio and others write them; ties count half.
+    Reads preference sets with a vote a row, a list of votes a pair, a column an annotator, or
+    counts of votes, as Chatbot Arena, HelpSteer3, Label Studio and others write them; ties count
+    half.
 
     For example: rlhf-budget calibrate agreement votes.jsonl
     """

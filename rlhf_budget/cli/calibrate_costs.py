@@ -26,10 +26,10 @@ def costs(
     strict: bool,
     into: str | None,
 ) -> calibrate_output.Found:
-    """Prices of a prompt and of a rollout, from what two or more past runs cost.
+    """Prices of prompts and rollouts, from what past runs cost.
 
-    Columns: prompts, rollouts_per_prompt, and cost or hours; optionally gpus (1), tokens (mean
-    length of a rollout) and run (each name is fitted apart).
+    Reads two or more runs. Columns: prompts, rollouts_per_prompt, and cost or hours; optionally
+    gpus (1), tokens (mean length of a rollout) and run (each name is fitted apart).
 
     For example: rlhf-budget calibrate costs past-runs.csv --hourly-rate 2.50
     """

@@ -51,7 +51,7 @@ def coverage(
     level: float,
     strict: bool,
 ) -> calibrate_output.Found:
-    """How far the reward model's training data are from the current policy.
+    """How far a reward model's data are from the current policy.
 
     From features of a linear reward head (--training, --current), or from log-probabilities of
     whole responses.

@@ -42,9 +42,10 @@ def progress(
     level: float,
     strict: bool,
 ) -> calibrate_output.Found:
-    """What a run has used so far: the scenario's progress, from the same dumps as rollouts.
+    """What a run has used so far, from its dumps of rollouts.
 
-    All steps count. Money is hours x GPUs x hourly rate and other costs, or left for you to write.
+    That is the scenario's progress. All steps count. Money is hours x GPUs x hourly rate and other
+    costs, or left for you to write.
 
     For example: rlhf-budget calibrate progress runs/grpo --into scenario.yaml
     """

@@ -52,11 +52,12 @@ def reward_model(
     level: float,
     strict: bool,
 ) -> calibrate_output.Found:
-    """How a reward model's error falls with labels, from its evaluation losses.
+    """How a reward model's error falls with labels.
 
-    Reads tables of labels and losses, and Hugging Face's trainer_state.json: one file gives its
-    evaluations, several give one point each, a directory is searched for them. Preference pairs
-    with score_chosen and score_rejected give the loss at their number of labels.
+    From its evaluation losses: reads tables of labels and losses, and Hugging Face's
+    trainer_state.json: one file gives its evaluations, several give one point each, a directory is
+    searched for them. Preference pairs with score_chosen and score_rejected give the loss at their
+    number of labels.
 
     For example: rlhf-budget calibrate reward-model runs/ --agreement 0.73
     """

@@ -19,6 +19,7 @@ from conftest import scenario_mapping
 import rlhf_budget
 from rlhf_budget import __version__
 from rlhf_budget.cli import app, errors
+from rlhf_budget.cli.calibrate import calibrate_app
 from rlhf_budget.cli.init import Preset
 from rlhf_budget.cli.schema import Subject
 from rlhf_budget.planning import planner
@@ -282,6 +283,15 @@ def test_every_command_has_help(run: Run, command: str) -> None:
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: rlhf-budget {command} ")
+
+
+def test_no_summary_of_calibrations_commands_is_cut_at_80_columns(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, commands = run("calibrate", "-h").out.split("Commands:\n")
+    assert len(commands.splitlines()) == len(calibrate_app.registered_commands)
+    assert all(line.endswith(".") and "..." not in line for line in commands.splitlines())
 
 
 def test_version_and_unknown_commands(run: Run) -> None:
