@@ -218,9 +218,13 @@ def _spent_otherwise(optimum: Optimum) -> Notice | None:
     )
     if expected / SPENT_OTHERWISE <= behind.cost <= expected * SPENT_OTHERWISE:
         return None
+    # The harmonic mean of groups that differ tells the fewest rollouts that they can hold.
+    differ = not float(behind.rollouts_per_prompt).is_integer()
+    if differ and behind.cost > expected:
+        return None
     told = (
         f"progress.cost is {behind.cost:,.6g} {scenario.currency}, but what is behind costs "
-        f"{expected:,.6g} at the scenario's prices."
+        f"{'at least ' if differ else ''}{expected:,.6g} at the scenario's prices."
     )
     cause = (
         "What is missing from it (labels, prompts, fixed costs) is planned as if it were still "

@@ -160,6 +160,9 @@ APPEARANCES: list[tuple[str, dict[str, Any], bool]] = [
     ("spent-otherwise", {"progress": behind(9000.0)}, True),
     ("spent-otherwise", {"progress": behind(2000.0)}, False),
     ("spent-otherwise", {"progress": behind(4000.0)}, False),
+    # Groups that differ may have cost any more than the least of their mean.
+    ("spent-otherwise", {"progress": behind(9000.0) | {"rollouts_per_prompt": 8.5}}, False),
+    ("spent-otherwise", {"progress": behind(1000.0) | {"rollouts_per_prompt": 8.5}}, True),
     ("diluted-groups", diluted(1, 40), True),
     ("diluted-groups", diluted(8, 40), False),
     ("diluted-groups", diluted(1, 1000), False),
@@ -179,6 +182,12 @@ def test_it_appears_when_and_only_when_it_should(
     code: str, changes: dict[str, Any], expected: bool
 ) -> None:
     assert (code in found(**changes)) is expected
+
+
+def test_groups_that_differ_are_priced_as_the_least_they_can_cost() -> None:
+    uneven = behind(1000.0) | {"rollouts_per_prompt": 8.5}
+    assert "costs at least 3,485 at" in found(progress=uneven)["spent-otherwise"].message
+    assert "costs 3,480 at" in found(progress=behind(1000.0))["spent-otherwise"].message
 
 
 def test_an_unproved_answer_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
