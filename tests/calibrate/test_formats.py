@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -224,6 +225,124 @@ def test_two_forms_are_refused(tmp_path):
     (tmp_path / "completions.jsonl").unlink()
     with pytest.raises(CalibrationError, match="one-a-prompt, rows of another form"):
         calibrate(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ms-swift", "prime-rl"])
+def test_a_whole_run_folder_is_its_rollouts(tmp_path, name):
+    shutil.copytree(FORMATS / name, tmp_path / "run")
+    write(tmp_path / "run" / "metrics.jsonl", [{"step": 1, "time": 2.0, "reward/mean": 0.3}])
+    write(tmp_path / "run" / "val_dataset.jsonl", [{"messages": [], "solution": "3"}])
+    write(tmp_path / "run" / "timing_spans.jsonl", [{"step": 1, "spans": [{"name": "a"}]}])
+    (tmp_path / "run" / "args.json").write_text('{"num_generations": 6}')
+    found = calibrate(tmp_path / "run")
+    wanted = EXPECTED[name]
+    assert variances(found) == pytest.approx(
+        (wanted["rollout_variance"], wanted["prompt_variance"])
+    )
+    assert counts(found)[0] == wanted["prompts"] * wanted["rollouts"]
+    passed_over = {Path(path).stem for path, _ in found.source.files_skipped}
+    assert passed_over == {"metrics", "val_dataset", "timing_spans"}
+
+
+def test_own_names_in_a_folder_are_asked_for_and_taken(tmp_path):
+    write(tmp_path / "rows.jsonl", [{"q": i // 4, "r": i % 3} for i in range(40)])
+    for log in (None, str(FORMATS / "wandb-history.csv")):
+        with pytest.raises(CalibrationError, match="give --prompt-field, one of q, r"):
+            rollouts_from_files([str(tmp_path)], metrics=log)
+    (tmp_path / "rows.csv").write_text("q,r\n" + "".join(f"{i // 4},{i % 3}\n" for i in range(40)))
+    (tmp_path / "rows.jsonl").unlink()
+    found = calibrate(tmp_path, fields=FieldNames(prompt="q", reward="r"))
+    assert found.source.rows_used == 40
+
+
+def test_two_runs_of_prime_rl_and_a_packed_one(tmp_path):
+    for run in ("a", "b"):
+        shutil.copytree(FORMATS / "prime-rl", tmp_path / run)
+        for file in (tmp_path / run).rglob("traces.jsonl"):
+            file.write_text(file.read_text().replace('"math"', f'"{run}"'))
+    with pytest.raises(CalibrationError, match=r"completions of several runs: .*a, .*b"):
+        calibrate(tmp_path)
+    for file in (tmp_path / "a").rglob("all/traces.jsonl"):
+        file.with_name("traces.jsonl.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()  # beside it, "effective" is the same rollouts
+    found = calibrate(tmp_path / "a")
+    assert counts(found) == (600, 600)
+    assert variances(found)[0] == pytest.approx(EXPECTED["prime-rl"]["rollout_variance"])
+
+
+def test_rewards_that_were_not_scored_and_records_without_any(tmp_path):
+    def unscored(group, score):
+        record = trace(group, score)
+        record["traces"][0]["rewards"]["judge"] = None
+        return record
+
+    rows = [unscored(i, (i * j) % 2) for i in range(6) for j in range(4)]
+    scored = [trace(i, (i * j) % 2) for i in range(6) for j in range(4)]
+    found = [calibrate(write(tmp_path / f"{i}.jsonl", r)) for i, r in enumerate((rows, scored))]
+    assert variances(found[0]) == variances(found[1])
+    lone = {"group_idx": 0, "traj_idx": 0, "total_reward": 1.0, "split": "eval/gsm8k"}
+    with pytest.raises(CalibrationError, match="no usable row: 3 evaluation"):
+        calibrate(write(tmp_path / "eval.jsonl", [lone] * 3))
+    uneven = {"step": ["1"] * 2, "prompt": ["a"] * 2, "completion": ["b"] * 2, "acc": [1.0]}
+    path = write(tmp_path / "uneven.jsonl", [uneven])
+    with pytest.raises(
+        CalibrationError, match=r"every record is broken \(ms-swift\): it needs lists"
+    ):
+        calibrate(path)
+
+
+@pytest.mark.parametrize(
+    "as_written",
+    [str, bool, lambda x: {"accuracy": x}],
+    ids=["texts", "truth values", "mappings"],
+)
+@pytest.mark.parametrize("first", [{"rewards": [None] * 8}, {"rewards": []}, {"error": "timeout"}])
+def test_lists_of_rewards_however_written_and_after_a_failure(tmp_path, as_written, first):
+    lines = (FORMATS / "best-of-n.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    for record in records:
+        record["rewards"] = [as_written(reward) for reward in record["rewards"]]
+    failed = {"prompt": "failed", "responses": ["a"] * len(first.get("rewards", ())), **first}
+    found = calibrate(write(tmp_path / "rows.jsonl", [failed, *records]))
+    wanted = EXPECTED["best-of-n"]
+    assert variances(found) == pytest.approx(
+        (wanted["rollout_variance"], wanted["prompt_variance"])
+    )
+    assert counts(found)[0] == counts(found)[1]
+
+
+def test_records_without_a_prompt_are_groups_of_their_own(tmp_path):
+    """Not one group: that would turn what differs between prompts into spread within."""
+    sizes = (0, 1, 3, 4) * 10
+    named = [{"qid": i, "k": 4, "n_correct": n} for i, n in enumerate(sizes)]
+    wanted = variances(calibrate(write(tmp_path / "named.jsonl", named)))
+    forms = (
+        [{"k": 4, "n_correct": n} for n in sizes],
+        [
+            {"messages": "x", "responses": ["a"] * 4, "rewards": [1] * n + [0] * (4 - n)}
+            for n in sizes
+        ],
+    )
+    for records in forms:
+        found = calibrate(write(tmp_path / "rows.jsonl", records))
+        assert found.source.prompts == 40
+        assert variances(found) == pytest.approx(wanted)
+
+
+def test_a_reward_of_an_unusual_name_in_objects_is_asked_for(tmp_path):
+    rows = [
+        {"prompt": i, "samples": [{"text": "a", "acc": j % 2} for j in range(4)]} for i in (1, 2)
+    ]
+    path = write(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(CalibrationError, match="give --reward-field, one of acc, prompt, text"):
+        calibrate(path)
+    assert calibrate(path, fields=FieldNames(reward="acc")).source.rows_used == 8
+
+
+def test_other_separators_are_named(tmp_path):
+    (tmp_path / "rows.csv").write_text("prompt;reward\n1;0\n")
+    with pytest.raises(LogError, match="values are parted by ';'; allowed: commas"):
+        calibrate(tmp_path / "rows.csv")
 
 
 @pytest.mark.parametrize("log", ["wandb-history.csv", "wandb-history.parquet", "console.log"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import math
 import shutil
 import sqlite3
 import struct
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -31,6 +33,10 @@ def alone(path, *, last_steps="100%", run=None, **options):
     return rollouts_from_files(
         [str(path)], run=run, options=RolloutOptions(last_steps=last_steps, **options)
     )
+
+
+def kl(path, run=None):
+    return alone(path, run=run).estimate("log_ratio.kl").value
 
 
 def trackio(path, runs):
@@ -291,3 +297,43 @@ def _alike(found, wanted):
     if isinstance(wanted, dict):
         return found.keys() == wanted.keys() and all(_alike(found[k], wanted[k]) for k in wanted)
     return found == (pytest.approx(wanted, rel=1e-9) if isinstance(wanted, float) else wanted)
+
+
+def test_packed_logs_and_those_of_powershell(tmp_path):
+    for name in ("wandb-history.csv", "console.log"):
+        content = (FORMATS / name).read_bytes()
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
+        assert kl(tmp_path / f"{name}.gz") == pytest.approx(EXPECTED_KL)
+    (tmp_path / "console.log").write_bytes((FORMATS / "console.log").read_text().encode("utf-16"))
+    assert kl(tmp_path / "console.log") == pytest.approx(EXPECTED_KL)
+
+
+def test_two_runs_of_one_name_are_told_apart_by_their_identifier(tmp_path):
+    """Their records are never pooled."""
+    rows = [f"{i},same,{run},{0.1 * run},10" for i in range(1, 9) for run in (1, 2)]
+    table = tmp_path / "history.csv"
+    table.write_text(
+        "_step,run_name,run_id,train/kl,train/completions/mean_length\n" + "\n".join(rows)
+    )
+    with pytest.raises(CalibrationError, match="several runs: same/1, same/2; choose one"):
+        read_metrics(str(table))
+    assert kl(table, run="2") == pytest.approx(2.0)
+
+
+def test_a_folder_of_trackio_and_a_broken_record(tmp_path):
+    """As trackio writes it since it has identifiers of runs: JSON as bytes."""
+    with closing(sqlite3.connect(tmp_path / "project.db")) as connection:
+        connection.execute(
+            "CREATE TABLE metrics (id INTEGER PRIMARY KEY, run_id, run_name, step INTEGER, metrics)"
+        )
+        whole = b'{"train/kl": 0.1, "train/completions/mean_length": 10, "x": "Infinity"}'
+        for step, content in enumerate((whole, b'{"train/kl": ', whole, whole)):
+            connection.execute(
+                "INSERT INTO metrics (run_id, run_name, step, metrics) VALUES (?, ?, ?, ?)",
+                ("i", "a", step, content),
+            )
+        connection.commit()
+    assert kl(tmp_path) == pytest.approx(1.0)
+    (tmp_path / "second.db").write_bytes((tmp_path / "project.db").read_bytes())
+    with pytest.raises(CalibrationError, match="one training log is needed in it; there are"):
+        read_metrics(str(tmp_path))

@@ -164,8 +164,8 @@ GUESSES: Mapping[str, tuple[str, ...]] = {
         " passed pass correct is_correct success verifier"
     ),
     "step": words(
-        "step global_step training_step train_step trainer_step iteration update policy_version"
-        " policy_step current_step current_steps"
+        "step global_step training_step train_step trainer_step gen_step iteration update"
+        " policy_version policy_step current_step current_steps"
     ),
     "log_ratio": words("log_ratio logratio sequence_log_ratio"),
     "policy": words("logp_policy policy_logp policy_logprob logprob_policy"),

@@ -24,7 +24,7 @@ from rlhf_budget.calibrate.logs.names import (
     evaluation_files,
     newest_of_each_run,
 )
-from rlhf_budget.errors import FileAccessError
+from rlhf_budget.errors import FileAccessError, LogError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,7 +117,8 @@ def is_training_log_file(path: str) -> bool:
     if not place.is_file():
         return False
     if kind is None:
-        return place.suffix.lower() in _CONSOLE_SUFFIXES | _PROJECT_SUFFIXES or is_event_file(place)
+        suffix = Path(place.name.lower().removesuffix(".gz")).suffix
+        return suffix in _CONSOLE_SUFFIXES | _PROJECT_SUFFIXES or is_event_file(place)
     log, _ = _open_log(path, by_name=True, evaluation=False)
     return log is not None and is_metrics_table(log)
 
@@ -231,6 +232,9 @@ def _open_log(path: str, *, by_name: bool, evaluation: bool) -> tuple[LogFile | 
             with open_text(path) as stream:
                 head = next(csv.reader(stream), []) if kind == "csv" else _json_keys(stream)
             columns = frozenset(head)
+            other = re.search(r"[;\t]", "".join(columns)) if len(columns) == 1 else None
+            if kind == "csv" and other is not None:
+                raise LogError(f"{path}: values are parted by {other[0]!r}; allowed: commas")
     except (OSError, EOFError, gzip.BadGzipFile) as error:
         raise FileAccessError(f"{path}: {error}") from error
     if is_metadata(path, columns):

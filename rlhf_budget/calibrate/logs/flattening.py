@@ -7,17 +7,19 @@ import json
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect, NotUsable, Record, is_number
 from rlhf_budget.calibrate.logs.fields import parsed
 from rlhf_budget.calibrate.logs.files import LogFile, open_text
-from rlhf_budget.errors import LogError
+from rlhf_budget.errors import CalibrationError, LogError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_FIRST_RECORDS = 10
 _PARTS = 6
 """Folders of a path that are kept, for the steps that stand in their names."""
 
@@ -35,14 +37,16 @@ class FlatLogs:
 
 
 def nested_dialect(entry: LogFile, dialects: Sequence[NestedDialect]) -> NestedDialect | None:
-    """Return the form of a file's first record; None where its records are flat."""
-    for record in _records(entry):
-        if isinstance(record, dict):
-            for dialect in dialects:
-                with suppress(ValueError):
-                    if dialect.holds(record):
-                        return dialect
-            return None
+    """Return the form of a file's first records; None where they are flat.
+
+    Not of the first alone: it may be of a prompt that failed.
+    """
+    records = (record for record in _records(entry) if isinstance(record, dict))
+    for record in islice(records, _FIRST_RECORDS):
+        for dialect in dialects:
+            with suppress(ValueError):
+                if dialect.holds(record):
+                    return dialect
     return None
 
 
@@ -52,7 +56,7 @@ def flatten(
     """Write the rollouts of nested logs of one form into a folder, one line a rollout.
 
     ``reward`` is the reward's field, where it was given by hand; paths in the folder end as those
-    of the files.
+    of the files. Raises CalibrationError if no record holds a rollout.
     """
     columns: dict[str, bool] = {}
     left_out = Counter[str]()
@@ -62,9 +66,11 @@ def flatten(
         place = place.with_suffix(".jsonl")
         place.parent.mkdir(parents=True)
         with place.open("w", encoding="utf-8") as stream:
-            for record in _records(entry):
+            for number, record in enumerate(_records(entry)):
                 try:
                     rows = list(dialect.rows(record, reward)) if isinstance(record, dict) else []
+                    if dialect.one_group_a_record:
+                        rows = [{"prompt": number, **row} for row in rows]
                 except NotUsable as reason:
                     left_out[str(reason)] += 1
                     continue
@@ -79,6 +85,13 @@ def flatten(
                 if not rows:
                     stream.write('"no rollouts in this record"\n')
         logs.append(replace(entry, path=str(place), format="jsonl"))
+    if not columns:
+        broken = (
+            f"every record is broken ({dialect.name}): it needs lists of one length, or a reward in"
+            " each object"
+        )
+        why = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or broken
+        raise CalibrationError(f"no usable row: {why}")
     names = frozenset(columns)
     return FlatLogs(
         tuple(replace(log, columns=names) for log in logs),

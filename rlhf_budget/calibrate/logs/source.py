@@ -16,7 +16,7 @@ from rlhf_budget.calibrate.logs.dialects import (
     resolve_layout,
 )
 from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect
-from rlhf_budget.calibrate.logs.fields import USED, step_in_path
+from rlhf_budget.calibrate.logs.fields import USED, parse_reward, step_in_path
 from rlhf_budget.calibrate.logs.files import (
     FileSet,
     LogFile,
@@ -103,10 +103,19 @@ def open_source(
         path, reason = files.unreadable[0]
         raise LogError(f"--strict: {path}: {reason}")
     logs, types = _with_columns(files, engine)
-    dialect, logs = _one_trainer(logs, trainer)
+    dialect, logs = _one_trainer(logs, trainer, names)
+    read = {entry.path for entry in logs}
+    passed_over = tuple(
+        (entry.path, "no rollouts in it")
+        for entry in files.logs
+        if entry.format == "jsonl" and entry.path not in read and not is_metrics_table(entry)
+    )
+    unknown = () if logs or log is None else files.logs
     if log is None and (beside := _log_beside(files, logs, paths)) is not None:
         log = read_metrics(beside, run)
     if not logs:
+        if log is None or unknown:
+            _say_what_is_missing(files.logs, names)
         if log is None:
             why = "; ".join(f"{path}: {reason}" for path, reason in files.unreadable)
             raise CalibrationError(f"no usable row: {why or 'no file of rollouts'}")
@@ -146,13 +155,21 @@ def open_source(
             skipped=left_out,
             trainer=layout.trainer,
             fields=layout.names(),
-            files_skipped=files.unreadable,
+            files_skipped=(*files.unreadable, *passed_over),
         ),
         log=log,
         evaluation_steps=evaluation,
         warnings=(*_repeat_warning((*files.repeated, *thinner)), *merged, *warnings),
         steps_unknown=doubt,
     )
+
+
+def _say_what_is_missing(logs: Sequence[LogFile], names: FieldNames) -> None:
+    """Raise CalibrationError if tables are rollouts but for a field that is not recognised."""
+    tables = [log for log in logs if log.format in {"jsonl", "csv"} and not is_metrics_table(log)]
+    if tables:
+        columns = frozenset[str]().union(*(table.columns for table in tables))
+        resolve_layout(columns, recognise(columns), names)
 
 
 def _doubt_of_steps(
@@ -218,15 +235,16 @@ def _with_columns(files: FileSet, engine: FileEngine) -> tuple[list[LogFile], di
     return described, types
 
 
-def _one_trainer(logs: list[LogFile], trainer: str | None) -> tuple[Dialect | None, list[LogFile]]:
+def _one_trainer(
+    logs: list[LogFile], trainer: str | None, names: FieldNames
+) -> tuple[Dialect | None, list[LogFile]]:
     """Return the one trainer of all files, without side files that a directory brought."""
     forms = {entry.path: _form(entry) for entry in logs}
     rollouts = [
         entry
         for entry in logs
         if forms[entry.path]
-        or (entry.named and not is_metrics_table(entry))
-        or not _is_side_file(entry)
+        or not (is_metrics_table(entry) or (_is_side_file(entry, names) and not entry.named))
     ]
     nested = {form for form in forms.values() if isinstance(form, NestedDialect)}
     if trainer is not None:
@@ -244,11 +262,13 @@ def _one_trainer(logs: list[LogFile], trainer: str | None) -> tuple[Dialect | No
             " or name one with --trainer"
         )
     dialect = next(iter(found), None)
-    folders = {str(Path(entry.path).parent) for entry in rollouts}
-    if dialect is not None and dialect.one_folder_a_run and len(folders) > 1:
-        raise CalibrationError(
-            f"completions of several runs: {', '.join(sorted(folders))}; calibrate one at a time"
-        )
+    if dialect is not None and (above := dialect.run_folder) is not None:
+        folders = [Path(entry.path).resolve().parents for entry in rollouts]
+        runs = {str(parents[min(above, len(parents) - 1)]) for parents in folders}
+        if len(runs) > 1:
+            raise CalibrationError(
+                f"completions of several runs: {', '.join(sorted(runs))}; calibrate one at a time"
+            )
     return dialect, rollouts
 
 
@@ -257,12 +277,13 @@ def _form(entry: LogFile) -> Dialect | None:
     return recognise(entry.columns) or nested_dialect(entry, NESTED)
 
 
-def _is_side_file(entry: LogFile) -> bool:
-    """Return whether a directory brought a JSON or CSV file that holds no rollouts."""
-    if is_metrics_table(entry):
-        return True
+def _is_side_file(entry: LogFile, names: FieldNames) -> bool:
+    """Return whether a text that a directory brought holds no rollouts."""
+    given = {names.prompt, *(f.name for f, _ in parse_reward(names.reward or ""))}
+    if entry.format == "parquet" or (entry.format == "jsonl" and not entry.columns):
+        return False
     layout = layout_of(entry.columns, recognise(entry.columns))
-    return entry.format in {"json", "csv"} and (layout.prompt is None or not layout.rewards)
+    return not given & entry.columns and (layout.prompt is None or not layout.rewards)
 
 
 def _last_outputs(rows: nw.LazyFrame[Any], layout: Layout, engine: FileEngine) -> nw.LazyFrame[Any]:
@@ -313,12 +334,11 @@ def _without_thinner(
     if folders is None:
         return logs, ()
     thin, whole = folders
-    present = {entry.path for entry in logs}
+    present = {Path(entry.path).parent for entry in logs}
     repeated = tuple(
         entry.path
         for entry in logs
-        if (place := Path(entry.path)).parent.name == thin
-        and str(place.parent.parent / whole / place.name) in present
+        if (folder := Path(entry.path).parent).name == thin and folder.parent / whole in present
     )
     return [entry for entry in logs if entry.path not in repeated], repeated
 

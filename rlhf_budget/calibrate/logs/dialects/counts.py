@@ -21,6 +21,7 @@ class Counts(NestedDialect):
     """Rows with a count and a size; or one document with ``k`` and a list of such rows."""
 
     name = "counts"
+    one_group_a_record = True
 
     def holds(self, record: Record) -> bool:
         """Return whether a record, or those in its list, count successes of a size."""
@@ -34,12 +35,13 @@ class Counts(NestedDialect):
 
     def rows(self, record: Record, reward: str | None) -> Iterator[Record]:
         """Write out a count as that many ones, and zeros up to the size."""
-        for position, row in enumerate(_inner(record) or [record]):
+        inner = _inner(record)
+        for position, row in enumerate(inner or [record]):
             successes = _whole(row, (reward,) if reward else _SUCCESSES)
             size = _whole({**record, **row}, _SIZES)
             if not 0 <= successes <= size <= _LARGEST_GROUP:
                 raise ValueError("more successes than rollouts")
-            common = {"prompt": position, **shared(row)}
+            common = ({"prompt": position} if inner else {}) | shared(row)
             yield from ({**common, "reward": int(i < successes)} for i in range(size))
 
 

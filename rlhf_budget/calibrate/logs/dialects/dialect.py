@@ -67,8 +67,8 @@ class Dialect:
     """Columns that only its evaluation files have all of."""
     names_tell_evaluation: ClassVar[bool] = True
     """Whether ``eval`` in a file's name means that it holds evaluation rollouts."""
-    one_folder_a_run: ClassVar[bool] = False
-    """Whether files in two folders are two runs."""
+    run_folder: ClassVar[int | None] = None
+    """How many folders above its own a file's run stands; None where names do not tell runs."""
     rewards_are_logged: ClassVar[bool] = False
     """Whether its own log, not the rows, says which columns are rewards."""
     thinner_folders: ClassVar[tuple[str, str] | None] = None

@@ -6,10 +6,10 @@ as any other log. A subclass says which records are its own and what rows are in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlhf_budget.calibrate.logs.dialects.dialect import Dialect
-from rlhf_budget.calibrate.logs.fields import GUESSES
+from rlhf_budget.calibrate.logs.fields import GUESSES, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +24,9 @@ class NotUsable(Exception):  # noqa: N818 (it is no error: the record is left ou
 
 class NestedDialect(Dialect):
     """A form whose records are laid flat."""
+
+    one_group_a_record: ClassVar[bool] = False
+    """Whether the rollouts of a record that does not name its prompt are a group of their own."""
 
     def holds(self, record: Record) -> bool:
         """Return whether a record is of this form."""
@@ -51,6 +54,13 @@ def known(row: Record) -> Record:
 def is_number(value: Any) -> bool:
     """Return whether a value is a number or a truth value."""
     return isinstance(value, int | float)
+
+
+def is_reward(value: Any) -> bool:
+    """Return whether a value is a number, also as text, a truth value or a mapping to one."""
+    if isinstance(value, dict) and len(value) == 1:
+        (value,) = value.values()
+    return is_number(value) or number(value) is not None
 
 
 def shared(record: Mapping[str, Any]) -> Record:

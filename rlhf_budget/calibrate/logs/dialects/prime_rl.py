@@ -23,6 +23,7 @@ class PrimeRL(NestedDialect):
 
     name = "prime-rl"
     thinner_folders = ("effective", "all")
+    run_folder = 4
 
     def layout(self, columns: frozenset[str], guessed: Layout) -> Layout:
         """Return where flat rows hold what; without ``policy_version`` the folder has the step."""
@@ -43,7 +44,7 @@ class PrimeRL(NestedDialect):
             (name, entry)
             for trace in record["traces"]
             for name, entry in trace["rewards"].items()
-            if reward in {None, name}
+            if entry is not None and reward in {None, name}  # None was not scored
         ]
         total = sum(entry["score"] * entry.get("weight", 1.0) for _, entry in scores)
         row = {
@@ -59,5 +60,6 @@ class Verifiers(Dialect):
     """``rollouts/step_N/{train,eval}_rollouts.jsonl`` from April 2026, in verifiers' form."""
 
     name = "prime-rl"
+    run_folder = 2
     signatures = (frozenset({"example_id", "prompt", "completion", "reward"}),)
     fields: ClassVar = {"prompt": Field("example_id"), "step": STEP_IN_NAME}

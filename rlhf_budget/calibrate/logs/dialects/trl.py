@@ -47,7 +47,7 @@ class TRL(Dialect):
         KlKey("kl", ("completions/mean_length", "completion_length"), "a token mean (TRL)"),
     )
     names_tell_evaluation = False  # an evaluation overwrites files of training
-    one_folder_a_run = True
+    run_folder: ClassVar[int | None] = 0
     rewards_are_logged = True
 
     fields: ClassVar = {"prompt": Field("prompt"), "rewards": ()}
@@ -150,7 +150,7 @@ def _evaluation_steps(
     for record in log.records:  # the last step has a second record, of the whole run
         records.setdefault(int(record["step"]), {}).update(record)
     suspects = []
-    for step in steps:
+    for step in () if log.ordered else steps:
         record = records.get(step.step, {})
         differs = False
         for name, mean, nulls in zip(columns, step.means, step.nulls, strict=True):
@@ -170,7 +170,7 @@ def _recover_weights(
     Means of the dump's steps stand in for logged means of a function that returned None at times,
     which skip its nulls. Raises CalibrationError if the log does not determine the weights.
     """
-    files = {step.step: step for step in steps}
+    files = {} if log.ordered else {step.step: step for step in steps}
     sometimes_null = [any(step.nulls[index] for step in steps) for index in range(len(columns))]
     rows, totals = [], []
     for record in log.records:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,8 @@ _DICTIONARY = re.compile(r"\{[^{}]*\}")
 _ENTRY = re.compile(rf"""['"]([^'"]+)['"]\s*:\s*['"]?{_TYPED}({_NUMBER})""")
 _STEP_LINE = re.compile(r"\bstep:\d+ - .*")
 _STEP_ENTRY = re.compile(rf"^(\S+?):{_TYPED}({_NUMBER})\)?$")
-_RUN_COLUMNS = ("run_name", "run", "run_id")
+_RUN_COLUMNS = ("run_name", "run", "Name", "run_id")
+"""Columns of a run's name and its identifier: two runs may have one name."""
 _STEP_COLUMNS = frozenset({"step", "_step", "train/global_step", "global_step"})
 _TWINS = ("__MIN", "__MAX")
 
@@ -94,12 +96,13 @@ def by_run(rows: Iterable[Mapping[str, Any]], names: list[str]) -> Runs:
     panel = [name for name in names if BETWEEN in name]
     if panel:
         return _panel(rows, names[0], panel)
-    run = next((name for name in _RUN_COLUMNS if name in names), None)
-    runs: Runs = {}
+    columns = [name for name in _RUN_COLUMNS if name in names]
+    runs: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        name = "" if run is None else str(row[run])
-        runs.setdefault(name, []).append({k: v for k, v in row.items() if k and k != run})
-    return runs
+        key = tuple(str(row[name]) for name in columns)
+        runs.setdefault(key, []).append({k: v for k, v in row.items() if k and k not in columns})
+    first = Counter(key[:1] for key in runs)
+    return {"/".join(key if first[key[:1]] > 1 else key[:1]): rows for key, rows in runs.items()}
 
 
 def _panel(rows: Iterable[Mapping[str, Any]], step: str, columns: list[str]) -> Runs:
@@ -125,14 +128,17 @@ def read_trackio(path: Path) -> Runs:
     uri = f"{path.resolve().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(uri, uri=True)) as connection:
-            rows = connection.execute(
-                "SELECT run_name, step, metrics FROM metrics ORDER BY step, id"
-            ).fetchall()
+            found = connection.execute("SELECT * FROM metrics ORDER BY step, id")
+            names = [name for name, *_ in found.description]
+            rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
     except sqlite3.Error as error:
         raise LogError(f"{path}: not readable as trackio's project: {error}") from None
-    runs: Runs = {}
-    for run, step, metrics in rows:
-        values = json.loads(metrics)
-        if isinstance(values, dict):
-            runs.setdefault(str(run), []).append({"_step": step, **values})
-    return runs
+    runs = by_run(rows, names)
+    return {
+        run: [
+            {"_step": row.get("step"), **values}
+            for row in of_run
+            if isinstance(values := parsed(row.get("metrics") or ""), dict)
+        ]
+        for run, of_run in runs.items()
+    }

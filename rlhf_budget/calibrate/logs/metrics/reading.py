@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from itertools import pairwise
 from pathlib import Path
 
+from rlhf_budget.calibrate.logs.files import tracker_logs
 from rlhf_budget.calibrate.logs.metrics.forms import (
     SQLITE_START,
     Row,
@@ -29,7 +32,8 @@ _FORMS = (
     "trainer_state.json, JSON lines, W&B's history or panels (CSV, parquet), TensorBoard's events,"
     " trackio's project, a console's text"
 )
-_PARQUET_START = b"PAR1"
+_PARQUET_START, _GZIP_START = b"PAR1", b"\x1f\x8b"
+_UTF_16_STARTS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_metrics(path: str, run: str | None = None) -> MetricsLog:
@@ -59,16 +63,23 @@ def read_metrics(path: str, run: str | None = None) -> MetricsLog:
 def _runs(path: Path) -> tuple[Runs, int | None]:
     """Return the rows of each run, and the steps between them where the log says so."""
     if path.is_dir():
-        events = [file for file in path.rglob("*") if file.is_file() and is_event_file(file)]
-        if not events:
-            raise FileAccessError(f"{path}: no event file of TensorBoard in it")
+        found = tracker_logs([str(path)])
+        if len(found) != 1:
+            listed = ", ".join(found) or "none"
+            raise CalibrationError(f"{path}: one training log is needed in it; there are {listed}")
+        if found != (str(path),):
+            return _runs(Path(found[0]))
+    inside = (path, *path.rglob("*"))
+    events = [file for file in inside if file.is_file() and is_event_file(file)]
+    if events:
         return read_event_files(events), None
-    if is_event_file(path):
-        return read_event_files([path]), None
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise FileAccessError(f"{path}: {error.strerror or error}") from error
+        if content.startswith(_GZIP_START):
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileAccessError(f"{path}: {reason}") from error
     if content.startswith(SQLITE_START):
         return read_trackio(path), None
     if content.startswith(_PARQUET_START):
@@ -76,7 +87,9 @@ def _runs(path: Path) -> tuple[Runs, int | None]:
 
         rows, _ = read_table(path)
         return by_run(rows, list(rows[0])), None
-    text = content.decode("utf-8-sig", errors="replace")
+    # PowerShell's redirection writes UTF-16.
+    coding = "utf-16" if content.startswith(_UTF_16_STARTS) else "utf-8-sig"
+    text = content.decode(coding, errors="replace")
     json_rows, steps_between = read_json_log(text)
     if any(is_training_log(row) for row in json_rows):
         return {"": json_rows}, steps_between
