@@ -198,6 +198,24 @@ def test_long_records_get_the_memory_they_need(tmp_path, monkeypatch):
     assert calibrate(log).source.rows_used == 120
 
 
+def test_csv_is_parsed_within_the_limit_on_memory(tmp_path):
+    import duckdb
+
+    from rlhf_budget.calibrate.logs.engine import MEMORY_LIMIT
+    from rlhf_budget.calibrate.logs.sql import file_table
+
+    (tmp_path / "0.csv").write_text(
+        "step,prompt,reward\n" + "12,prompt number 3456,1.0\n" * 1_250_000
+    )
+    paths = [tmp_path / f"{part}.csv" for part in range(8)]
+    for path in paths[1:]:
+        path.hardlink_to(paths[0])
+    connection = duckdb.connect(config={"memory_limit": MEMORY_LIMIT})
+    table = file_table("csv", [str(path) for path in paths], sound=True)
+    found = connection.execute(f"SELECT count(*), sum(length(prompt)) FROM {table}").fetchall()
+    assert found == [(10_000_000, 10_000_000 * len("prompt number 3456"))]
+
+
 @pytest.mark.parametrize("text", ["0%", "101%", "x", "1.5", "-3", ""])
 def test_last_steps_must_be_a_share_or_a_number(tmp_path, text):
     log = tmp_path / "rows.jsonl"

@@ -165,3 +165,40 @@ def test_a_merge_is_found_among_any_shards(shards, telling, elsewhere):
     found = find_merges({**contents, merge: Contents(total, telling)})
     assert merge in found.certain
     assert set(found.certain) < {*contents, merge}
+
+
+def test_texts_are_parsed_once_though_shards_may_repeat(tmp_path, monkeypatch):
+    from rlhf_budget.calibrate.logs.engine import DuckDBEngine
+
+    parsed = []
+    parse = DuckDBEngine._parse
+    monkeypatch.setattr(
+        DuckDBEngine, "_parse", lambda self, *a, **k: (parsed.append(1), parse(self, *a, **k))[1]
+    )
+    records = rollouts(digits=True)
+    for part in range(4):
+        write(tmp_path / f"part-{part}.jsonl", records[part * 80 : part * 80 + 80])
+    whole = calibrate(tmp_path)
+    assert (whole.source.rows_used, len(parsed)) == (320, 1)
+    write(tmp_path / "all.jsonl", shuffled(records))
+    again = calibrate(tmp_path)
+    assert (again.source.rows_used, len(parsed)) == (320, 2)
+    assert again.warnings[0].code == "repeated-batches"
+    assert [Path(path).name for path in again.source.files] == [
+        f"part-{part}.jsonl" for part in range(4)
+    ]
+    assert again.estimate("bound.rollout_variance").value == pytest.approx(
+        whole.estimate("bound.rollout_variance").value, rel=1e-12
+    )
+
+
+def test_files_of_one_size_and_head_are_told_apart(tmp_path):
+    records = rollouts(digits=True, texts=True)
+    padding = [{**record, "note": "x" * 4000} for record in records]
+    write(tmp_path / "a.jsonl", padding)
+    last = {**padding[-1], "reward": float(f"0.{str(padding[-1]['reward'])[2:][::-1]}")}
+    other = write(tmp_path / "b.jsonl", [*padding[:-1], last])
+    assert other.stat().st_size == (tmp_path / "a.jsonl").stat().st_size > 1 << 20
+    assert calibrate(tmp_path).source.rows_used == 640
+    shutil.copyfile(tmp_path / "a.jsonl", tmp_path / "c.jsonl")
+    assert calibrate(tmp_path).source.rows_used == 640

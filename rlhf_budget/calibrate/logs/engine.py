@@ -21,6 +21,7 @@ from rlhf_budget.calibrate.logs.sql import (
     SparkDialect,
     field_column,
     file_contents,
+    file_list,
     file_table,
     hashed_prompts,
     normalised,
@@ -129,6 +130,7 @@ class DuckDBEngine:
         self._connection.execute(f"SET temp_directory = {quoted(str(folder / 'spill'))}")
         self._connection.execute("SET preserve_insertion_order = false")
         self._kept = 0
+        self._parsed: tuple[Sequence[LogFile], Layout] | None = None
 
     def close(self) -> None:
         """Close the database."""
@@ -143,17 +145,14 @@ class DuckDBEngine:
 
     def contents(self, logs: Sequence[LogFile], layout: Layout) -> dict[str, Contents]:
         """Return what each file holds, by its path."""
-        import duckdb
-
-        def found(reading: Reading) -> list[Any]:
-            query = file_contents(self._query(logs, layout, reading), DuckDBDialect())
-            return self._connection.execute(query).fetchall()
-
+        if all(log.format == "parquet" for log in logs):
+            rows = self._query(logs, layout, "texts")
+        else:
+            self._parse(logs, layout, with_files=True)
+            rows = "TABLE rollouts"
+        query = file_contents(rows, DuckDBDialect())
         with _duckdb_errors(logs):
-            try:
-                return contents_of(found("texts"))
-            except duckdb.Error:
-                return contents_of(found("broken"))
+            return contents_of(self._connection.execute(query).fetchall())
 
     def read(self, logs: Sequence[LogFile], layout: Layout) -> nw.LazyFrame[Any]:
         """Return the rows of all files in the columns that the aggregates read."""
@@ -162,18 +161,41 @@ class DuckDBEngine:
         if all(log.format == "parquet" for log in logs):
             with _duckdb_errors(logs):
                 query = self._query(logs, layout, "texts")
-                self._connection.execute(f"CREATE TEMP VIEW rollouts AS {query}")
+                self._connection.execute(f"CREATE OR REPLACE TEMP VIEW rollouts AS {query}")
+            view = "rollouts"
         else:
-            self._parse(logs, layout)
+            view = self._parsed_rows(logs, layout)
         self._limit_memory(MEMORY_LIMIT)
-        return nw.from_native(self._connection.table("rollouts")).lazy()
+        return nw.from_native(self._connection.table(view)).lazy()
 
-    def _parse(self, logs: Sequence[LogFile], layout: Layout) -> None:
+    def _parsed_rows(self, logs: Sequence[LogFile], layout: Layout) -> str:
+        """Parse texts, unless that is done, and return the name of their rows."""
+        before, known = self._parsed or ((), None)
+        if layout != known or not set(logs) <= set(before):
+            self._parse(logs, layout, with_files=layout.step is None)
+        elif len(logs) < len(before):
+            # Names are DuckDB's spelling of paths.
+            names = self._connection.execute("SELECT unnest(enum_range(NULL::files))").fetchall()
+            asked = {Path(log.path).resolve() for log in logs}
+            listed = ", ".join(quoted(name) for (name,) in names if Path(name).resolve() in asked)
+            kept = f"SELECT * FROM rollouts WHERE file_name IN ({listed})"
+            self._connection.execute(f"CREATE TEMP VIEW chosen AS {kept}")
+            return "chosen"
+        return "rollouts"
+
+    def _parse(self, logs: Sequence[LogFile], layout: Layout, *, with_files: bool) -> None:
         """Parse texts once, by the fastest reading that they allow."""
         import duckdb
 
-        stored, constant = stored_columns(layout)
+        stored, constant = stored_columns(layout, with_files=with_files)
         broken = "SELECT 1 FROM parsed WHERE reason = 'malformed-row' LIMIT 1"
+        self._connection.execute("DROP VIEW IF EXISTS rollouts")
+        self._connection.execute("DROP TABLE IF EXISTS parsed")
+        if with_files:
+            # One byte for each row's file, where there are not many.
+            self._connection.execute("DROP TYPE IF EXISTS files")
+            named = f"SELECT DISTINCT file FROM glob({file_list([log.path for log in logs])})"
+            self._connection.execute(f"CREATE TYPE files AS ENUM ({named})")
         self._limit_memory(MEMORY_LIMIT)
         readings: tuple[Reading, ...] = get_args(Reading)
         lines = any(log.format == "jsonl" for log in logs)
@@ -192,6 +214,7 @@ class DuckDBEngine:
                     with _duckdb_errors(logs):
                         raise
         self._connection.execute(f"CREATE TEMP VIEW rollouts AS SELECT *{constant} FROM parsed")
+        self._parsed = (tuple(logs), layout)
 
     def _query(self, logs: Sequence[LogFile], layout: Layout, reading: Reading) -> str:
         return hashed_prompts(

@@ -201,14 +201,17 @@ def _natural(path: str) -> list[tuple[int, int | str]]:
 def _without_repeats(paths: list[str]) -> tuple[list[str], list[str]]:
     """Drop a shard (``x.jsonl0``) beside its merge (``x.jsonl``), and byte-for-byte copies."""
     sizes = {path: Path(path).stat().st_size for path in paths}
-    alike = Counter(sizes.values())
+    same_size = Counter(sizes.values())
+    # Content is read only where another file is of the same size, and beyond its head only where
+    # another one has the same head.
+    heads = {
+        path: (size, _digest(path, _HEAD) if size and same_size[size] > 1 else b"")
+        for path, size in sizes.items()
+    }
+    alike = Counter(heads.values())
     kept, repeated, digests = [], [], set[bytes]()
     for path in paths:
-        digest = b""
-        # Content is hashed only where another file is of the same size.
-        if sizes[path] > 0 and alike[sizes[path]] > 1:
-            with Path(path).open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").digest()
+        digest = _digest(path) if sizes[path] and alike[heads[path]] > 1 else b""
         merged = re.sub(r"\d+$", "", path)
         if (merged != path and merged in sizes) or digest in digests:
             repeated.append(path)
@@ -216,6 +219,14 @@ def _without_repeats(paths: list[str]) -> tuple[list[str], list[str]]:
             kept.append(path)
             digests |= {digest} - {b""}
     return kept, repeated
+
+
+def _digest(path: str, length: int | None = None) -> bytes:
+    """Return a digest of a file, or of its head of so many bytes."""
+    with Path(path).open("rb") as stream:
+        if length is not None:
+            return hashlib.sha256(stream.read(length)).digest()
+        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def _open_log(path: str, *, by_name: bool, evaluation: bool) -> tuple[LogFile | None, str]:

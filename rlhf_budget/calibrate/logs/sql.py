@@ -24,6 +24,8 @@ LARGEST_NUMBER = 1e70
 """Larger rewards and log-ratios count as infinite: their fourth powers would be."""
 _LARGEST_RECORD = 64 << 20
 """Longest JSON record that is read, in bytes; each thread's buffers hold several."""
+_CSV_BUFFER = 8_000_000
+"""Bytes of a CSV file that a thread takes at once; four times the longest row."""
 _RECORD_SIZE = f"maximum_object_size={_LARGEST_RECORD}, filename=true"
 _REASONS = (
     USED,
@@ -137,7 +139,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _files(paths: Sequence[str]) -> str:
+def file_list(paths: Sequence[str]) -> str:
     """Return DuckDB's list of files; it would read a file's name as a pattern."""
     escaped = ("".join(f"[{c}]" if c in "*?[" else c for c in path) for path in paths)
     return "[" + ", ".join(quoted(path) for path in escaped) + "]"
@@ -161,19 +163,21 @@ def file_table(
     """
     named = ", filename='file_name'" if names else ""
     if kind == "parquet":
-        return f"read_parquet({_files(paths)}, union_by_name=true{named})"
+        return f"read_parquet({file_list(paths)}, union_by_name=true{named})"
     if kind == "csv":
         # Guessing takes the apostrophes of prose for quotes. Rows padded with nulls may hold
         # quoted line breaks, as completions do, only where one thread reads a file.
-        lenient = "" if sound else ", parallel=false, null_padding=true, strict_mode=false"
+        # The usual buffers, of 32 MB each, leave no room within the limit on memory.
+        sound_only = f", buffer_size={_CSV_BUFFER}"
+        lenient = ", parallel=false, null_padding=true, strict_mode=false"
         return (
-            f"read_csv({_files(paths)}, all_varchar=true, header=true, union_by_name=true,"
-            f""" delim=',', quote='"', escape='"'{lenient}{named})"""
+            f"read_csv({file_list(paths)}, all_varchar=true, header=true, union_by_name=true,"
+            f""" delim=',', quote='"', escape='"'{sound_only if sound else lenient}{named})"""
         )
     if kind == "jsonl":
-        table = f"read_ndjson_objects({_files(paths)}, ignore_errors=true, {_RECORD_SIZE})"
+        table = f"read_ndjson_objects({file_list(paths)}, ignore_errors=true, {_RECORD_SIZE})"
     else:
-        table = f"read_json_objects({_files(paths)}, format='auto', {_RECORD_SIZE})"
+        table = f"read_json_objects({file_list(paths)}, format='auto', {_RECORD_SIZE})"
     return f"(SELECT json, filename AS file_name FROM {table})"
 
 
@@ -184,7 +188,7 @@ def typed_json_table(paths: Sequence[str], columns: str) -> str:
     error. Records are as long as DuckDB takes by itself, 16 MiB.
     """
     return (
-        f"read_json({_files(paths)}, format='newline_delimited', filename=true,"
+        f"read_json({file_list(paths)}, format='newline_delimited', filename=true,"
         f" ignore_errors={'DOUBLE' not in columns}, columns={{{columns}}})"
     )
 
@@ -325,8 +329,10 @@ def file_contents(rows: str, dialect: SqlDialect) -> str:
         FROM ({rows}) AS every GROUP BY file_name"""
 
 
-def stored_columns(layout: Layout) -> tuple[str, str]:
+def stored_columns(layout: Layout, *, with_files: bool) -> tuple[str, str]:
     """Return the columns of :func:`normalised` that differ by row, and the others as constants.
+
+    The name of a row's file, if asked for, is of the type ``files``.
 
     Returns
     -------
@@ -335,7 +341,7 @@ def stored_columns(layout: Layout) -> tuple[str, str]:
         comma.
     """
     stored = ["reason", "step", "prompt", "reward"]
-    constant = []
+    constant = [] if with_files else ["CAST(NULL AS VARCHAR) AS file_name"]
     for name, kind, present in (
         ("log_ratio", "DOUBLE", layout.has_log_ratio()),
         ("tokens", "DOUBLE", layout.tokens is not None),
@@ -343,7 +349,6 @@ def stored_columns(layout: Layout) -> tuple[str, str]:
         ("fingerprint", "BIGINT", layout.completion is not None),
         ("rollout", "VARCHAR", layout.rollout is not None),
         ("output_index", "BIGINT", layout.output is not None),
-        ("file_name", "VARCHAR", layout.step is None),
     ):
         if present:
             stored.append(name)
@@ -354,6 +359,8 @@ def stored_columns(layout: Layout) -> tuple[str, str]:
     else:
         parts = range(len(layout.rewards))
         stored += [f"{name}_{i}" for i in parts for name in ("reward", "reward_null")]
+    if with_files:
+        stored.append("CAST(file_name AS files) AS file_name")
     return ", ".join(stored), "".join(f", {expression}" for expression in constant)
 
 
