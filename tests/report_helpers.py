@@ -11,16 +11,14 @@ import pytest
 from conftest import scenario_mapping
 
 from rlhf_budget import load_scenario
-from rlhf_budget.bound.results import Allocation, Bound
+from rlhf_budget.bound.results import Allocation, Bound, ClosedForm, Guarantee
 from rlhf_budget.optimum.money import Cost
 from rlhf_budget.optimum.results import Certificate, NearOptimal, Target
 from rlhf_budget.planning.results import (
     Alternative,
     AssumedConstant,
-    ClosedForm,
     CurrentPlan,
     Elasticity,
-    Guarantee,
     Marginal,
     Notice,
     Plan,

@@ -8,15 +8,19 @@ with mean p and intraclass correlation ρ, so their count in a group is beta-bin
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlhf_budget.bound.results import GroupShare, GroupSize, LeastGeneration
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
+    from rlhf_budget.bound.results import Allocation
     from rlhf_budget.scenario.models import Scenario
     from rlhf_budget.scenario.sections.limits import Groups
 
@@ -88,3 +92,35 @@ def textbook_rollouts(groups: Groups, price_ratio: float, sizes: dict[int, int])
         return (price_ratio + K) * (1.0 + K**-0.5) ** 2 / share**2 if share > 0 else math.inf
 
     return min(sizes, key=value)
+
+
+def group_share(scenario: Scenario, allocation: Allocation) -> GroupShare | None:
+    """Which share of the plan's groups teach, and where the least is generated for one that does.
+
+    Among the group sizes that the limits allow (docs/theory.md, silent groups).
+    """
+    groups, sizes = scenario.groups, scenario.limits.group_sizes
+    if groups is None:
+        return None
+    shares = informative_shares(groups, max(sizes.values()))
+    generated = {size: _over(size, float(shares[size])) for size in sizes.values()}
+    least = min(generated, key=lambda size: (generated[size], size))
+    size = sizes[allocation.rollouts_per_prompt]
+    return GroupShare(
+        groups.mean,
+        groups.correlation,
+        float(shares[size]),
+        generated[size],
+        LeastGeneration(least, generated[least]),
+        tuple(GroupSize(near, float(shares[near])) for near in _beside(size, generated)),
+    )
+
+
+def _beside(size: int, sizes: Iterable[int]) -> list[int]:
+    below, above = [s for s in sizes if s < size], [s for s in sizes if s > size]
+    return ([max(below)] if below else []) + ([min(above)] if above else [])
+
+
+def _over(size: int, share: float) -> float:
+    # A share may be too small for its inverse: the largest float stands for "never".
+    return min(size / share, sys.float_info.max) if share > 0 else sys.float_info.max

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rlhf_budget.bound import terms as formulas
-from rlhf_budget.bound.results import Allocation
+from rlhf_budget.bound.results import CAP, Allocation
 from rlhf_budget.bound.terms import BoundFunction, bound_of, rollout_choices
 from rlhf_budget.optimum.arrays import ROUNDING, labels_needed
 from rlhf_budget.optimum.money import Prices, prices_of
@@ -16,9 +16,6 @@ from rlhf_budget.optimum.money import Prices, prices_of
 if TYPE_CHECKING:
     from rlhf_budget.bound.terms import Constants
     from rlhf_budget.scenario.models import Scenario
-
-CAP = 10**12
-"""Prompts and labels never exceed this."""
 
 
 class Case(NamedTuple):

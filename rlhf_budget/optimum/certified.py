@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlhf_budget.bound.results import CAP
 from rlhf_budget.errors import (
     InfeasibleError,
     Problem,
@@ -15,7 +16,7 @@ from rlhf_budget.errors import (
     UnreachableTargetError,
 )
 from rlhf_budget.optimum.budget_problem import budget_problem
-from rlhf_budget.optimum.case import CAP, Case, prepare
+from rlhf_budget.optimum.case import Case, prepare
 from rlhf_budget.optimum.results import Certificate, Target
 from rlhf_budget.optimum.search import FULL_EFFORT, minimise
 from rlhf_budget.optimum.target_problem import target_problem

@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rlhf_budget.bound.results import Allocation
+from rlhf_budget.bound.results import CAP, Allocation
 from rlhf_budget.errors import RlhfBudgetError
-from rlhf_budget.optimum.case import CAP, prepare
+from rlhf_budget.optimum.case import prepare
 from rlhf_budget.optimum.certified import Optimum, least_cost, optimise_cases, optimise_many
 from rlhf_budget.optimum.money import Prices, exact, prices_of
 from rlhf_budget.optimum.search import QUICK_EFFORT

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from rlhf_budget.bound.groups import informative_share
+from rlhf_budget.bound.results import CAP
 from rlhf_budget.bound.tails import tail_of
-from rlhf_budget.optimum.case import CAP
 from rlhf_budget.planning.results import Notice
 
 if TYPE_CHECKING:

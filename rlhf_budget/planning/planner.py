@@ -6,6 +6,9 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from rlhf_budget.bound.closed_form import closed_form
+from rlhf_budget.bound.groups import group_share
+from rlhf_budget.bound.guarantees import guarantees
 from rlhf_budget.bound.results import Allocation
 from rlhf_budget.errors import (
     InfeasibleError,
@@ -22,10 +25,7 @@ from rlhf_budget.planning.binding import binding
 from rlhf_budget.planning.insight import (
     alternatives,
     assumed,
-    closed_form,
     current,
-    group_share,
-    guarantees,
     rest_of_run,
     schedule,
 )
@@ -88,10 +88,12 @@ def plan(
         raise ScenarioError((Problem("within", f"{within:g}", allowed),))
     if target_bound is not None:
         _require_finite(target_bound)
-        return _surround(least_cost(scenario, target_bound, tolerance=tolerance), tolerance)
-    if scenario.budget is None:
+        optimum = least_cost(scenario, target_bound, tolerance=tolerance)
+    elif scenario.budget is None:
         raise _missing_budget()
-    return _surround(optimise(scenario, tolerance=tolerance), tolerance, within)
+    else:
+        optimum = optimise(scenario, tolerance=tolerance)
+    return _surround(optimum, tolerance, within)
 
 
 def plan_many(
@@ -283,16 +285,22 @@ def _missing_budget() -> ScenarioError:
     return ScenarioError((missing,))
 
 
-def _surround(optimum: Optimum, tolerance: float, within: float = WITHIN) -> Plan:
-    slope = marginal(optimum)
-    asked = alternatives(optimum), binding(optimum), assumed(optimum)
+def _surround(optimum: Optimum, tolerance: float, within: float) -> Plan:
+    evaluated = _evaluated(optimum)
+    asked = (
+        alternatives(optimum, evaluated.guarantees),
+        binding(optimum),
+        assumed(optimum),
+    )
     others, relaxed, ends = plan_variants(asked, tolerance)
+    near = near_optimal(optimum, within) if optimum.target is None else None
+    slope = marginal(optimum)
     return replace(
-        _evaluated(optimum),
+        evaluated,
         alternatives=asked[0].answer(others),
         binding=asked[1].answer(relaxed),
         marginal=slope,
-        near_optimal=near_optimal(optimum, within) if optimum.target is None else None,
+        near_optimal=near,
         sensitivity=sensitivity(optimum, slope.bound_per_currency),
         assumed=asked[2].answer(ends),
     )
@@ -300,17 +308,17 @@ def _surround(optimum: Optimum, tolerance: float, within: float = WITHIN) -> Pla
 
 def _evaluated(optimum: Optimum) -> Plan:
     """A plan with all that needs no further search."""
-    behind = optimum.scenario.progress
+    scenario, allocation, behind = optimum.scenario, optimum.allocation, optimum.scenario.progress
     return Plan(
-        scenario=optimum.scenario,
+        scenario=scenario,
         status=optimum.status,
-        allocation=optimum.allocation,
+        allocation=allocation,
         bound=optimum.bound,
         cost=optimum.cost,
         certificate=optimum.certificate,
-        closed_form=closed_form(optimum),
-        guarantees=guarantees(optimum),
-        groups=group_share(optimum),
+        closed_form=closed_form(scenario, allocation),
+        guarantees=guarantees(scenario, allocation),
+        groups=group_share(scenario, allocation),
         schedule=schedule(optimum),
         alternatives=(),
         binding=(),

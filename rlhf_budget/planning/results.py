@@ -13,7 +13,13 @@ from rlhf_budget.scenario.records import LEFT_OUT_IF_NONE, NOT_IN_JSON, Record, 
 from rlhf_budget.scenario.values import dataclass
 
 if TYPE_CHECKING:
-    from rlhf_budget.bound.results import Allocation, Bound
+    from rlhf_budget.bound.results import (
+        Allocation,
+        Bound,
+        ClosedForm,
+        GroupShare,
+        Guarantee,
+    )
     from rlhf_budget.optimum.money import Cost
     from rlhf_budget.optimum.results import Certificate, NearOptimal, Status, Target
     from rlhf_budget.scenario import units
@@ -31,16 +37,6 @@ class Notice(Record):
 
 
 @dataclass(frozen=True)
-class ClosedForm(Record):
-    """The textbook number of rollouts per prompt."""
-
-    rollouts_per_prompt: units.RealRollouts | None
-    """K*, not rounded; None where no rule applies."""
-    rule: str
-    """The rule, or why none applies."""
-
-
-@dataclass(frozen=True)
 class Alternative(Record):
     """The best plan under another concentration inequality."""
 
@@ -52,58 +48,6 @@ class Alternative(Record):
     """Its best allocation."""
     cost: Cost | None = field(metadata=LEFT_OUT_IF_NONE)
     """Its cost, where the plan looks for the least budget."""
-
-
-@dataclass(frozen=True)
-class Guarantee(Record):
-    """The bound of the plan's own allocation under one inequality, without silent groups."""
-
-    concentration: str
-    """Name as in ``bound.concentration``."""
-    total: units.BoundTerm
-    """The bound: it holds with the scenario's probability."""
-    sampling: units.BoundTerm
-    """Its sampling term."""
-    planning_rule: bool
-    """True for the inequality that the plan was made with."""
-
-
-@dataclass(frozen=True)
-class LeastGeneration(Record):
-    """The group size with the fewest rollouts per informative group."""
-
-    rollouts_per_prompt: units.RolloutsPerPrompt
-    """Its rollouts."""
-    rollouts_per_informative_group: units.RealRollouts
-    """Rollouts to generate for each group whose rewards are not all equal."""
-
-
-@dataclass(frozen=True)
-class GroupSize(Record):
-    """A group size that the limits allow, beside the plan's."""
-
-    group_size: units.RolloutsPerPrompt
-    """Rollouts drawn of a prompt at a time."""
-    informative_share: units.Share
-    """Share of its groups whose rewards are not all equal."""
-
-
-@dataclass(frozen=True)
-class GroupShare(Record):
-    """How many groups teach a trainer that compares the rewards of a group."""
-
-    mean: units.Share
-    """Mean reward, as the scenario gives it."""
-    correlation: units.Share
-    """Intraclass correlation, as the scenario gives it."""
-    informative_share: units.Share
-    """Share of the plan's groups whose rewards are not all equal."""
-    rollouts_per_informative_group: units.RealRollouts
-    """Rollouts to generate for each such group."""
-    least: LeastGeneration
-    """Where that number is least."""
-    neighbours: tuple[GroupSize, ...]
-    """The allowed group sizes next below and next above, where there are any."""
 
 
 @dataclass(frozen=True)

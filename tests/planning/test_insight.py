@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import scenario_mapping
 
 from rlhf_budget import Plan, evaluate, load_scenario
+from rlhf_budget.bound.closed_form import closed_form
+from rlhf_budget.bound.guarantees import guarantees
 from rlhf_budget.errors import RlhfBudgetError
 from rlhf_budget.optimum.certified import TOLERANCE, least_cost, optimise
-from rlhf_budget.planning.insight import alternatives, assumed, closed_form, current
+from rlhf_budget.planning.insight import alternatives, assumed, current
 from rlhf_budget.planning.planner import plan
 from rlhf_budget.planning.questions import Question, answers
+
+if TYPE_CHECKING:
+    from rlhf_budget.bound.results import ClosedForm
 
 
 def optimum(**changes: Any) -> Any:
     return optimise(load_scenario(scenario_mapping(**changes)))
+
+
+def textbook(found: Any) -> ClosedForm:
+    return closed_form(found.scenario, found.allocation)
+
+
+def every_alternative(found: Any) -> Question[Any]:
+    return alternatives(found, guarantees(found.scenario, found.allocation))
 
 
 def answered(question: Question[Any]) -> Any:
@@ -33,7 +46,7 @@ NO_KL = {"kl_coefficient": 0.0}
 def test_hoeffdings_rule_and_its_integer_neighbours(ratio: float) -> None:
     costs = {"prompt": ratio, "rollout": 1.0, "label": 1.0}
     found = optimum(costs=costs, reward_model="verifiable", objective=NO_KL, budget=1e9, limits={})
-    rule = closed_form(found).rollouts_per_prompt
+    rule = textbook(found).rollouts_per_prompt
     assert rule == pytest.approx(max(1.0, ratio ** (2 / 3)), rel=1e-12)
     assert rule is not None
     neighbours = (math.floor(rule), math.ceil(rule))
@@ -44,7 +57,7 @@ def test_hoeffdings_rule_and_its_integer_neighbours(ratio: float) -> None:
 def test_neighbours_are_compared_never_rounded() -> None:
     costs = {"prompt": 1.75, "rollout": 1.0, "label": 1.0}
     found = optimum(costs=costs, reward_model="verifiable", objective=NO_KL, budget=1e9, limits={})
-    assert closed_form(found).rollouts_per_prompt == pytest.approx(1.4522, abs=1e-4)
+    assert textbook(found).rollouts_per_prompt == pytest.approx(1.4522, abs=1e-4)
     assert found.allocation.rollouts_per_prompt == 2
 
 
@@ -88,7 +101,7 @@ def test_the_two_level_rule_is_what_survey_software_prints(
 ) -> None:
     total = 0.04
     found = two_levels(prompt, rollout, icc * total, (1 - icc) * total)
-    rule = closed_form(found).rollouts_per_prompt
+    rule = textbook(found).rollouts_per_prompt
     assert rule == pytest.approx(printed, abs=precision)
 
 
@@ -110,7 +123,7 @@ def test_the_numerical_k_is_the_better_integer_neighbour(
 
 def test_prompt_means_need_one_rollout() -> None:
     found = optimum(bound={"concentration": "prompt_mean"})
-    assert closed_form(found).rollouts_per_prompt == 1.0
+    assert textbook(found).rollouts_per_prompt == 1.0
     assert found.allocation.rollouts_per_prompt == 1
 
 
@@ -132,7 +145,7 @@ BERNSTEIN = {"concentration": "bernstein", "prompt_variance": 0.0, "rollout_vari
     ],
 )
 def test_where_no_rule_applies_the_reason_is_said(changes: dict[str, Any], word: str) -> None:
-    form = closed_form(optimum(**changes))
+    form = textbook(optimum(**changes))
     assert form.rollouts_per_prompt is None
     assert word in form.rule
 
@@ -157,7 +170,7 @@ VARIANCES = {"prompt_variance": 0.02, "rollout_variance": 0.05}
 def test_alternatives_are_those_that_the_constants_allow(
     bound: dict[str, Any], names: list[str]
 ) -> None:
-    found = answered(alternatives(optimum(bound=bound)))
+    found = answered(every_alternative(optimum(bound=bound)))
     assert [other.concentration for other in found] == names
     for other in found:
         changed = bound | {"concentration": other.concentration}
@@ -168,7 +181,7 @@ def test_alternatives_are_those_that_the_constants_allow(
 
 def test_alternatives_of_a_target_are_for_the_same_target() -> None:
     scenario = load_scenario(scenario_mapping(bound=VARIANCES))
-    for other in answered(alternatives(least_cost(scenario, 0.42))):
+    for other in answered(every_alternative(least_cost(scenario, 0.42))):
         assert other.total <= 0.42
         assert other.cost is not None
         changed = scenario.with_values({"bound.concentration": other.concentration})

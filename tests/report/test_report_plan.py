@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from report_helpers import check_snapshot, make_bare_plan, make_bound, make_plan, make_target_plan
 
-from rlhf_budget.bound.results import Allocation
+from rlhf_budget.bound.results import Allocation, ClosedForm
 from rlhf_budget.optimum.money import Cost
 from rlhf_budget.optimum.results import Certificate, NearOptimal
 from rlhf_budget.planning.advice import Advice, WrongGuess
-from rlhf_budget.planning.results import ClosedForm, Marginal, Plan
+from rlhf_budget.planning.results import Marginal, Plan
 from rlhf_budget.report import plan_html
 from rlhf_budget.report.data import csv_text
 from rlhf_budget.report.document import Paragraph, Table
