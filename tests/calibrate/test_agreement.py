@@ -227,3 +227,70 @@ def test_pairs_without_scores_say_what_to_log(tmp_path):
     )
     with pytest.raises(CalibrationError, match="ratings"):
         read_losses([path])
+
+
+@given(VOTES.filter(lambda pairs: {v for p in pairs for v in p} >= {1, 2}))
+def test_helpsteer2_and_label_studio_as_they_are_published(pairs):
+    """Label Studio keeps annotations that were cancelled; they are no votes."""
+    expected = brute_force(pairs)
+    strength = {1: -2, 2: 1, 0: 0}
+    rows = [
+        {
+            "prompt": str(i),
+            "all_preferences_unprocessed": [{"strength": strength[v]} for v in votes],
+        }
+        for i, votes in enumerate(pairs)
+    ]
+    assert agreement(rows).estimate("agreement").value == pytest.approx(expected)
+    words = {1: "Response A", 2: "Response B", 0: "Both bad"}
+    tasks = [
+        {
+            "id": i,
+            "annotations": [
+                {
+                    "completed_by": j,
+                    "was_cancelled": cancelled,
+                    "result": [{"type": "choices", "value": {"choices": [words[v]]}}],
+                }
+                for j, (v, cancelled) in enumerate([*((v, False) for v in votes), (1, True)])
+            ],
+        }
+        for i, votes in enumerate(pairs)
+    ]
+    assert agreement(tasks).estimate("agreement").value == pytest.approx(expected)
+
+
+def test_json_behind_a_byte_order_mark(tmp_path):
+    rows = [{"prompt": str(i), "votes": [1, 2 - i % 2]} for i in range(40)]
+    for name, mark in (("plain.json", ""), ("marked.json", "\ufeff")):
+        (tmp_path / name).write_text(mark + json.dumps(rows, indent=1))
+    found = [agreement_from_files([tmp_path / name]) for name in ("plain.json", "marked.json")]
+    assert found[0].estimates == found[1].estimates
+    assert found[1].source.rows_read == 40
+
+
+def test_votes_that_cannot_be_read_and_one_vote_a_pair_in_columns():
+    unreadable = agreement([{"id": i, "annotations": [{"vote": "left-ish"}]} for i in range(3)])
+    assert "3 rows whose votes cannot be read" in unreadable.estimate("agreement").note
+    columns = {"winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}
+    single = agreement([{"id": i, **columns} for i in range(3)])
+    assert "3 pairs with one vote each" in single.estimate("agreement").note
+
+
+def test_a_folder_of_scored_pairs_is_a_curve(tmp_path):
+    for labels, margin in ((100, 0.4), (400, 0.8), (1600, 1.1), (6400, 1.2)):
+        rows = [
+            {"labels": labels, "score_chosen": margin + i / 7, "score_rejected": i / 7}
+            for i in range(20)
+        ]
+        (tmp_path / f"{labels}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    points = dict(read_losses([tmp_path]).points)
+    assert points == pytest.approx(
+        {n: math.log1p(math.exp(-m)) for n, m in ((100, 0.4), (400, 0.8), (1600, 1.1), (6400, 1.2))}
+    )
+
+
+def test_a_log_by_steps_asks_for_the_labels_of_a_step(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"current_steps": 10, "eval_loss": 0.6}\n')
+    with pytest.raises(CalibrationError, match=r"no field of labels .*; give --labels-per-step"):
+        read_losses([tmp_path / "log.jsonl"])

@@ -23,8 +23,8 @@ FIRST, TIE, SECOND = 1.0, 0.5, 0.0
 """A vote: the share of it that goes to the first response."""
 
 _CHOICES = words(
-    "winner choice preference preferred human_preference overall_preference selected vote score"
-    " label"
+    "winner choice preference preferred human_preference overall_preference preference_strength"
+    " strength selected vote score label choices"
 )
 _ANNOTATORS = words(
     "judge annotator annotator_id annotator_index worker worker_id rater labeler completed_by user"
@@ -38,14 +38,18 @@ _RESPONSES = tuple(
     for first, second in (("a", "b"), ("1", "2"), ("0", "1"))
 )
 _LISTS = words(
-    "individual_preference individual_preferences annotations preferences votes labels ratings"
+    "individual_preference individual_preferences all_preferences_unprocessed annotations"
+    " preferences votes labels ratings"
 )
-_COUNTS = (("votes_a", "votes_b"), ("votes_1", "votes_2"), ("n_chosen", "n_rejected"))
-_COUNTED_TIES = ("votes_tie", "ties")
+_COUNTS = (
+    *(("votes_a", "votes_b"), ("votes_1", "votes_2"), ("n_chosen", "n_rejected")),
+    ("winner_model_a", "winner_model_b"),
+)
+_COUNTED_TIES = ("votes_tie", "ties", "winner_tie")
 _ONE_ANNOTATOR = re.compile(r"^(annotator|rater|judge|worker|vote|label|preference|human)_?(\d+)$")
 _FIRST_WORDS = {"left", "a", "first", "chosen", "answer1", *(first for first, _ in _RESPONSES)}
 _SECOND_WORDS = {"right", "b", "second", "rejected", "answer2", *(last for _, last in _RESPONSES)}
-_TIE_WORDS = {"equal", "same", "both", "neither", "draw"}
+_TIE_WORDS = {"equal", "same", "both", "both_bad", "neither", "draw"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,12 @@ def _listed(_: set[str], rows: Sequence[Row]) -> Callable[[Row], list[Vote]] | N
     name = next((name for name in _LISTS if name in lists), None)
     if name is None:
         return None
-    return lambda row: [_entry(e) for e in row[name]] if isinstance(row.get(name), list) else []
+
+    def votes(row: Row) -> list[Vote]:
+        entries = row[name] if isinstance(row.get(name), list) else []
+        return [_entry(e) for e in entries if not (isinstance(e, dict) and e.get("was_cancelled"))]
+
+    return votes
 
 
 def _entry(entry: Any) -> Vote:
@@ -116,8 +125,9 @@ def _entry(entry: Any) -> Vote:
     result = entry.get("result")
     if isinstance(result, list):
         values = [r.get("value") for r in result if isinstance(r, dict)]
-        entry = next((v for v in values if isinstance(v, dict) and "selected" in v), {})
-    return who, next((entry[name] for name in _CHOICES if name in entry), None)
+        entry = next((v for v in values if isinstance(v, dict) and v.keys() & set(_CHOICES)), {})
+    vote = next((entry[name] for name in _CHOICES if name in entry), None)
+    return who, vote[0] if isinstance(vote, list) and len(vote) == 1 else vote
 
 
 def _wide(columns: set[str], _: Sequence[Row]) -> Callable[[Row], list[Vote]] | None:
@@ -206,7 +216,7 @@ def _reader(raws: Iterator[Any]) -> Callable[[Any, Row], float | None]:
 def _word(raw: Any, row: Row) -> float | None:
     if not isinstance(raw, str):
         return None
-    word = raw.strip().lower()
+    word = raw.strip().lower().replace(" ", "_")
     if word in _TIE_WORDS or word.startswith("tie"):
         return TIE
     if word in _FIRST_WORDS or word in _SECOND_WORDS:

@@ -211,7 +211,9 @@ def _estimates(shares: list[float], level: float) -> tuple[Estimate, ...]:
 
 def _what_it_holds(rows: Sequence[Row], box: BallotBox, pairs: int) -> str:
     columns = sorted({name for row in rows for name in row})
-    if box.form is not None:
+    if box.form is not None and not pairs:
+        held = f"{len(rows)} rows whose votes cannot be read ({box.form})"
+    elif box.form is not None:
         held = f"{pairs} pairs with one vote each ({box.form})"
     elif {"chosen", "rejected"} <= set(columns):
         others = [name for name in columns if name not in {"chosen", "rejected"}]

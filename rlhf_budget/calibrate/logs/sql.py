@@ -27,6 +27,9 @@ _LARGEST_RECORD = 64 << 20
 _CSV_BUFFER = 8_000_000
 """Bytes of a CSV file that a thread takes at once; four times the longest row."""
 _RECORD_SIZE = f"maximum_object_size={_LARGEST_RECORD}, filename=true"
+_RECORDS = (
+    "unnest(CASE WHEN json_type(json) = 'ARRAY' THEN json_extract(json, '$[*]') ELSE [json] END)"
+)
 _REASONS = (
     USED,
     "evaluation",
@@ -178,7 +181,9 @@ def file_table(
         table = f"read_ndjson_objects({file_list(paths)}, ignore_errors=true, {_RECORD_SIZE})"
     else:
         table = f"read_json_objects({file_list(paths)}, format='auto', {_RECORD_SIZE})"
-    return f"(SELECT json, filename AS file_name FROM {table})"
+    # DuckDB takes an array behind a byte order mark for one record.
+    record = "json" if kind == "jsonl" else _RECORDS
+    return f"(SELECT {record} AS json, filename AS file_name FROM {table})"
 
 
 def typed_json_table(paths: Sequence[str], columns: str) -> str:

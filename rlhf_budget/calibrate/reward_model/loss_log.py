@@ -8,13 +8,14 @@ follows from the speed in the last record; a checkpoint's file is the beginning 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlhf_budget.calibrate.estimates import Source
 from rlhf_budget.calibrate.logs.fields import number
 from rlhf_budget.calibrate.logs.files import find_tables
 from rlhf_budget.calibrate.logs.names import STATE, newest_of_each_run
-from rlhf_budget.calibrate.logs.tables import Row, find_field, read_table
+from rlhf_budget.calibrate.logs.tables import TABLE_SUFFIXES, Row, find_field, read_table
 from rlhf_budget.calibrate.reward_model.log_kind import LogKind, kind_of
 from rlhf_budget.calibrate.reward_model.scored_pairs import (
     pair_loss,
@@ -26,7 +27,6 @@ from rlhf_budget.errors import CalibrationError, LogError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 LABELS_FIELDS = ("labels", "m_labels", "n_labels", "num_labels", "comparisons", "pairs")
 """Columns recognised as numbers of labels."""
@@ -87,9 +87,10 @@ def read_losses(
     paths
         Tables (``.csv``, ``.jsonl``, ``.json``, ``.parquet``) with a column of labels and one of
         losses, ``trainer_state.json`` files, patterns, or directories, which are searched for
-        ``trainer_state.json``. One log gives its evaluations, several give one point each: the
-        run's labels and its lowest loss. Tables of preference pairs with a reward model's scores
-        of both responses give its loss at their column of labels, or at their number of pairs.
+        ``trainer_state.json``, else for tables. One log gives its evaluations, several give one
+        point each: the run's labels and its lowest loss. Tables of preference pairs with a reward
+        model's scores of both responses give its loss at their column of labels, or at their
+        number of pairs.
     labels_field, loss_field
         Columns of a table, where they are not recognised.
     labels_per_step
@@ -106,7 +107,11 @@ def read_losses(
     FileAccessError
         If a file cannot be read.
     """
-    files = find_tables(paths, (STATE,))
+    found: list[Path] = []
+    for path in paths:
+        has_states = next(Path(path).rglob(STATE), None) is not None
+        found += find_tables([path], (STATE,) if has_states else TABLE_SUFFIXES)
+    files = tuple(dict.fromkeys(found))
     runs: dict[Path, _Run] = {}
     tables: dict[Path, tuple[list[Row], int]] = {}
     for file in files:
@@ -310,9 +315,9 @@ class _Columns:
         if labels_found is None or (loss_found is None and (loss or accuracy is None)):
             role = "labels" if labels_found is None else "loss"
             present = ", ".join(sorted({name for row in rows for name in row}))
-            raise CalibrationError(
-                f"{file}: no field of {role} among {present}; give --{role}-field"
-            )
+            steps = role == "labels" and find_field(rows, _STEPS) is not None
+            option = "--labels-per-step, the labels of a step" if steps else f"--{role}-field"
+            raise CalibrationError(f"{file}: no field of {role} among {present}; give {option}")
         return cls(labels_found, loss_found, accuracy, metric, per_unit)
 
     def point(self, row: Row) -> tuple[float, float] | str:
