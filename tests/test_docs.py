@@ -7,6 +7,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlhf_budget.calibrate.logs import dialects, fields
+from rlhf_budget.calibrate.logs.dialects import counts, one_a_prompt
+from rlhf_budget.calibrate.logs.metrics import log, records
+from rlhf_budget.calibrate.logs.metrics.records import plain_key
 from rlhf_budget.cli.app import COMMANDS, run
 
 if TYPE_CHECKING:
@@ -138,3 +142,37 @@ def test_the_commands_of_the_page_on_reward_models_run(
     assert "4 files" in scored
     numbers = ("89.1 %", "87.7 to 90.4", "0.151", "0.133 to 0.171")
     assert all(number in page for number in numbers)
+
+
+def test_the_tables_of_names_are_those_that_are_read() -> None:
+    page = (ROOT / "docs" / "calibration.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    named = {row[0]: tuple(re.findall("`([^`]+)`", row[1])) for row in rows}
+    for role, names in fields.GUESSES.items():
+        assert named[role.replace("_", "-")] == names, role
+    assert named["successes"] == counts._SUCCESSES
+    assert named["of so many"] == counts._SIZES
+    assert named["lists of rewards"] == one_a_prompt._REWARD_LISTS
+    assert named["lists of rollouts"] == one_a_prompt._OBJECT_LISTS
+
+    start = rows.index(["key", "per", "times"]) + 1
+    keys = [row for row in rows[start:] if len(row) == 3 and row[1].startswith(PER)]
+    read = {plain_key(name) for row in keys for name in re.findall("`([a-z0-9_/]+)`", row[0])}
+    assert read == {key.key for key in dialects.KL_KEYS}
+    assert {name for row in keys for name in re.findall("`([^`]+)`", row[2])} == set(
+        dialects.LENGTH_KEYS
+    )
+
+    words = set(re.findall("`([^`\\n]+)`", page))
+    assert words >= {name for names in log._QUANTITIES.values() for name in names}
+    assert words >= set(records._STEPS)
+    assert words >= set(dialects.TRAINERS)
+    for dialect in dialects.FLAT:
+        for signature in dialect.signatures:
+            layout = dialects.layout_of(signature, dialect)
+            roles = (layout.prompt, layout.tokens, *(reward for reward, _ in layout.rewards))
+            assert words >= {field.name for field in roles if field is not None}, dialect.name
+
+
+PER = ("token mean", "sequence sum", "mean of sequences", "the same")
+"""How the units of a logged KL begin."""

@@ -339,6 +339,12 @@ def test_a_reward_of_an_unusual_name_in_objects_is_asked_for(tmp_path):
     assert calibrate(path, fields=FieldNames(reward="acc")).source.rows_used == 8
 
 
+def test_another_coding_is_named(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes('{"prompt": 1, "reward": 0}\n'.encode("utf-16"))
+    with pytest.raises(CalibrationError, match="no record can be read; allowed: text in UTF-8"):
+        calibrate(tmp_path / "rows.jsonl")
+
+
 def test_other_separators_are_named(tmp_path):
     (tmp_path / "rows.csv").write_text("prompt;reward\n1;0\n")
     with pytest.raises(LogError, match="values are parted by ';'; allowed: commas"):

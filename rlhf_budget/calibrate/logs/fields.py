@@ -247,6 +247,8 @@ def name_fields(
     CalibrationError if a given name is no column, or there is no prompt or reward field.
     """
     known = set(columns)
+    if not known:
+        raise CalibrationError("no usable row: no record can be read; allowed: text in UTF-8")
     given = {
         "prompt": names.prompt,
         "step": names.step,
