@@ -421,3 +421,13 @@ def test_parquet_with_lists_is_read_as_json_with_lists(tmp_path):
     assert variances(calibrate(parquet)) == pytest.approx(
         variances(calibrate(FORMATS / "best-of-n.jsonl"))
     )
+
+
+def test_records_without_a_prompt_are_groups_of_their_own_in_every_file(tmp_path):
+    for name in "ab":
+        rewards = ([i / 10, 0.3, float(name == "a")] for i in range(10))
+        lines = [json.dumps({"rewards": each, "responses": list("xyz")}) for each in rewards]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    found = rollouts_from_files([str(tmp_path)], options=RolloutOptions(last_steps="100%"))
+    assert (found.source.rows_used, found.source.prompts) == (60, 20)
+    assert "steps-unknown" not in {warning.code for warning in found.warnings}

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,16 +61,18 @@ def flatten(
     columns: dict[str, bool] = {}
     left_out = Counter[str]()
     logs = []
+    unnamed = count()
     for position, entry in enumerate(entries):
         place = folder.joinpath(str(position), *Path(entry.path).resolve().parts[1:][-_PARTS:])
         place = place.with_suffix(".jsonl")
         place.parent.mkdir(parents=True)
         with place.open("w", encoding="utf-8") as stream:
-            for number, record in enumerate(_records(entry)):
+            for record in _records(entry):
                 try:
                     rows = list(dialect.rows(record, reward)) if isinstance(record, dict) else []
                     if dialect.one_group_a_record:
-                        rows = [{"prompt": number, **row} for row in rows]
+                        common = {"prompt": next(unnamed)}
+                        rows = [common | row for row in rows]
                 except NotUsable as reason:
                     left_out[str(reason)] += 1
                     continue
@@ -90,7 +92,7 @@ def flatten(
             f"every record is broken ({dialect.name}): it needs lists of one length, or a reward in"
             " each object"
         )
-        why = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or broken
+        why = ", ".join(f"{number} {reason}" for reason, number in left_out.items()) or broken
         raise CalibrationError(f"no usable row: {why}")
     names = frozenset(columns)
     return FlatLogs(
