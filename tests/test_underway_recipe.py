@@ -47,6 +47,12 @@ def test_the_commands_of_the_page(tmp_path: Path) -> None:
     assert [command.split()[0] for command in commands] == ["calibrate", "plan"]
     for command in commands:
         answer = run(tmp_path, *shlex.split(command)).stdout
+    sources = yaml.safe_load((tmp_path / "scenario.yaml").read_text())["sources"]
+    assert sources["progress.prompts"].startswith("calibrate progress completions_00001.parquet, ")
+    assert sources["progress.labels"] == "calibrate progress --labels 500"
+    assert sources["progress.cost"] == (
+        "calibrate progress --hours 3 --hourly-rate 2.5 --gpus 8 --other-costs 750"
+    )
     found = load_scenario(str(tmp_path / "scenario.yaml")).progress
     assert found is not None
     assert (found.prompts, found.rollouts_per_prompt, found.labels, found.cost) == (

@@ -137,7 +137,8 @@ def describe_sources(
     sources = {}
     for estimate in calibration.estimates:
         if estimate.constant in written:
-            text = f"{command} {files or 'data in memory'}"
+            given = None if estimate.sample_size else estimate.note
+            text = f"{command} {given or files or 'data in memory'}"
             if estimate.interval is not None:
                 low, high = estimate.interval
                 text += f"; {calibration.level:.0%} interval {low:.4g} to {high:.4g}"

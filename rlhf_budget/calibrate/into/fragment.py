@@ -81,7 +81,8 @@ def _remark(estimate: Estimate, level: float) -> str:
     if estimate.interval is not None and all(map(math.isfinite, estimate.interval)):
         low, high = estimate.interval
         parts.append(f"{100 * level:g} % in [{low:.4g}, {high:.4g}] {estimate.unit}")
-    parts.append(f"{estimate.method}, n = {estimate.sample_size}")
+    counted = f", n = {estimate.sample_size}" if estimate.sample_size else ""
+    parts.append(f"{estimate.method}{counted}")
     if estimate.status == "unreliable":
         parts.append("UNRELIABLE")
     if estimate.note:

@@ -152,12 +152,15 @@ def _spent(spending: Spending) -> tuple[Estimate, Estimate]:
     labels = ("progress.labels", "labels", "given")
     bought = Estimate.unavailable(*labels, "give --labels, or write progress.labels")
     if spending.labels is not None:
-        bought = Estimate.of(*labels, 1, spending.labels)
+        bought = Estimate.of(*labels, 0, spending.labels, note=f"--labels {spending.labels}")
     cost = Estimate.unavailable(
         "progress.cost", "currency", HOURS, "give --hours and --hourly-rate, or write progress.cost"
     )
     if spending.hours is not None and spending.hourly_rate is not None:
         money = spending.hours * spending.gpus * spending.hourly_rate + spending.other_costs
         how = OTHER if spending.other_costs else HOURS
-        cost = Estimate.of("progress.cost", "currency", how, 1, money)
+        told = f"--hours {spending.hours:g} --hourly-rate {spending.hourly_rate:g}"
+        told += f" --gpus {spending.gpus}"
+        told += f" --other-costs {spending.other_costs:.12g}" if spending.other_costs else ""
+        cost = Estimate.of("progress.cost", "currency", how, 0, money, note=told)
     return bought, cost
