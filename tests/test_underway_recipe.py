@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,16 @@ from rlhf_budget.calibrate.progress.calibration import Spending, progress_from_f
 
 ROOT = Path(__file__).parents[1]
 DUMP = ROOT / "tests" / "data" / "trainers" / "trl-grpo-k8"
+SCENARIO = {
+    "budget": 4000,
+    "objective": {"kl_coefficient": 0.05},
+    "bound": {"policy": "pac_bayes", "posterior_kl": 17},
+    "costs": {"prompt": 0.05, "rollout": 0.01, "label": 1.5},
+    "reward_model": {"coverage": 2.0, "error": {"floor": 0.02, "scale": 4.0, "exponent": 0.6}},
+    "log_ratio": {"family": "gaussian", "kl": 6.0},
+}
+# Of the night before: no labels were bought yet.
+BEHIND = {"prompts": 30, "rollouts_per_prompt": 8, "labels": 0, "cost": 100}
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -32,15 +44,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_commands_of_the_page(tmp_path: Path) -> None:
     shutil.copytree(DUMP, tmp_path / "run")
-    scenario = {
-        "budget": 4000,
-        "objective": {"kl_coefficient": 0.05},
-        "bound": {"policy": "pac_bayes", "posterior_kl": 17},
-        "costs": {"prompt": 0.05, "rollout": 0.01, "label": 1.5},
-        "reward_model": {"coverage": 2.0, "error": {"floor": 0.02, "scale": 4.0, "exponent": 0.6}},
-        "log_ratio": {"family": "gaussian", "kl": 6.0},
-    }
-    (tmp_path / "scenario.yaml").write_text(yaml.safe_dump(scenario))
+    (tmp_path / "scenario.yaml").write_text(yaml.safe_dump(SCENARIO))
     run(tmp_path, "plan", "scenario.yaml", "-o", "plan.json")
     page = (ROOT / "docs" / "underway.md").read_text(encoding="utf-8")
     commands = re.findall(r"^rlhf-budget (.*)$", page.replace("\\\n", ""), flags=re.MULTILINE)
@@ -65,6 +69,30 @@ def test_the_commands_of_the_page(tmp_path: Path) -> None:
     assert "behind  to come" in answer
     rest = json.loads(run(tmp_path, "plan", "scenario.yaml", "-f", "json").stdout)
     assert rest["allocation"]["prompts"] == 48 + rest["to_come"]["prompts"]
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_the_nightly_workflow_counts_labels_that_were_bought(tmp_path: Path) -> None:
+    shutil.copytree(DUMP, tmp_path / "completions")
+    (tmp_path / "scenario.yaml").write_text(yaml.safe_dump(SCENARIO | {"progress": BEHIND}))
+    run(tmp_path, "plan", "scenario.yaml", "-o", "plan.json")
+    program = tmp_path / "rlhf-budget"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rlhf_budget "$@"\n')
+    program.chmod(0o755)
+    workflow = yaml.safe_load((ROOT / "examples" / "ci" / "underway.yml").read_text("utf-8"))
+    variables = {name: str(value) for name, value in workflow["env"].items()}
+    variables |= {"LABELS": "500", "OTHER_COSTS": "750", "GITHUB_STEP_SUMMARY": "summary.md"}
+    started = datetime.now(UTC) - timedelta(hours=3)
+    variables["STARTED"] = started.isoformat(timespec="seconds")
+    variables["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    for step in workflow["jobs"]["rest"]["steps"]:
+        if "run" in step and step["name"] != "Install":
+            command = ["bash", "-eo", "pipefail", "-c", step["run"]]
+            subprocess.run(command, cwd=tmp_path, env=os.environ | variables, check=True)
+    found = load_scenario(str(tmp_path / "scenario.yaml")).progress
+    assert found is not None
+    assert (found.prompts, found.labels, found.cost) == (48, 500, 810)
+    assert "to come" in (tmp_path / "summary.md").read_text()
 
 
 def test_copies_after_the_last_batch_do_not_count() -> None:

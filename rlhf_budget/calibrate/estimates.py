@@ -66,8 +66,8 @@ class Estimate(Record):
     method: str
     """Short name of the estimator."""
     sample_size: units.Count
-    """Number of independent units behind the value (prompt groups, rollouts, steps, points); 0 where
-    it was given, not estimated."""
+    """Number of independent units behind the value (prompt groups, rollouts, steps, points); 0
+    where it was given, not estimated."""
     note: str | None = None
     """What a reader must know: why unreliable or unavailable, and what to log."""
     pasted: bool = field(default=True, metadata=NOT_IN_JSON)
