@@ -26,6 +26,7 @@ from rlhf_budget.bound.terms import best_clip_threshold, kl_penalty
 from rlhf_budget.errors import ProofError
 from rlhf_budget.optimum import proof as proof_room
 from rlhf_budget.optimum.certified import optimise
+from rlhf_budget.optimum.proof import ball_tails
 from rlhf_budget.optimum.proof.ball_tails import Empirical, Parametric, ball
 from rlhf_budget.optimum.proof.balls import Bound, Penalty, informative_share
 from rlhf_budget.optimum.proof.certificate import encoded, prove, scenario_text
@@ -587,6 +588,17 @@ def test_a_claim_is_lowered_to_what_is_confirmed() -> None:
     proof = read(prove(scenario, nearly, tolerance=1e-6))
     assert excess <= proof.relative_gap <= 10 * max(excess, 5e-13)
     assert float(proof.lower_bound) <= best.bound.total
+
+
+def test_what_the_checker_has_no_arithmetic_for_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = load_scenario(SMALL)
+    new = exact_scenario(scenario_text(scenario))
+    new["bound"]["concentration"] = "chernoff"
+    with pytest.raises(ProofError, match="no interval arithmetic for the inequality chernoff"):
+        Bound(new)
+    monkeypatch.delitem(ball_tails.LAWS, "gaussian")
+    with pytest.raises(ProofError, match="no interval arithmetic for the tail gaussian"):
+        prove(scenario, optimise(scenario).allocation, tolerance=1e-6)
 
 
 # --- the formulas ---------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flint import arb, fmpq
 
+from rlhf_budget.optimum.proof.reading import known
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -77,10 +79,8 @@ def lomax(t: arb, shape: arb, scale: arb) -> tuple[arb, arb]:
     return share, t * share + (scale + t) * share / (shape - 1)
 
 
-LAWS: dict[str, Law] = {
-    law.__name__: law
-    for law in (gaussian, exponential, half_normal, gamma, weibull, lognormal, lomax)
-}
+_ALL = gaussian, exponential, half_normal, gamma, weibull, lognormal, lomax
+LAWS: dict[str, Law] = {law.__name__: law for law in _ALL}
 """Families; their parameters are called as in a scenario."""
 
 
@@ -100,7 +100,7 @@ class Parametric:
     """A family with a density."""
 
     def __init__(self, family: str, **parameters: Fraction) -> None:
-        self.law = LAWS[family]
+        self.law = known(LAWS, family, "tail")
         self.parameters = {name: ball(value) for name, value in parameters.items()}
 
     def knot(self, t: Fraction) -> Knot:

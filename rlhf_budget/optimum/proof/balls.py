@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flint import arb
 
 from rlhf_budget.optimum.proof.ball_tails import Empirical, Knot, Parametric, ball
+from rlhf_budget.optimum.proof.reading import known
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -59,8 +60,9 @@ class Bound:
         model, clip = scenario["reward_model"], scenario["limits"]["clip_threshold"]
         self.groups, self.concentration = scenario.get("groups"), settings["concentration"]
         self.β, self.R = ball(objective["kl_coefficient"]), ball(objective["reward_range"])
-        sides = 4 if self.concentration == "hoeffding" else 2
-        chance = ball(sides / objective["failure_probability"])
+        sides = {"hoeffding": 4, "prompt_mean": 2, "bernstein": 2}
+        tails = known(sides, self.concentration, "inequality")
+        chance = ball(tails / objective["failure_probability"])
         self.confidence = chance.log() + policy_complexity(settings)
         self.growth = arb("0.5") if settings["policy"] in {"pac_bayes", "sgd"} else arb(0)
         self.variances = [ball(settings.get(f"{of}_variance", 0)) for of in ("prompt", "rollout")]

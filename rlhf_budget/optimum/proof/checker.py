@@ -104,14 +104,12 @@ def check_cover(proof: Proof, rules: Rules) -> None:
 def check_boxes(proof: Proof, rules: Rules, bound: Bound) -> None:
     """No plan in a box has a bound below the claim."""
     claim, (fewest, most), label = ball(proof.lower_bound), rules.labels, rules.prices[-1]
-    for number, (K_low, K_high, low, high) in enumerate(proof.boxes):
+    for index, (K_low, K_high, low, high) in enumerate(proof.boxes):
         left = rules.left(low, K_low, fewest)
         sizes = [size for K, size in rules.sizes.items() if K_low <= K <= K_high]
         if left < 0 or not sizes:
             continue  # nothing in the box is allowed and can be paid for
         m = min(most, fewest + left // label) if label else most
         if not bound.below(high, K_high, m, max(sizes), claim) >= claim:
-            box = (
-                f"box {number} ({low:,} to {high:,} prompts, {K_low} to {K_high} rollouts of each)"
-            )
+            box = f"box {index} ({low:,} to {high:,} prompts, {K_low} to {K_high} rollouts of each)"
             raise ProofError(f"{box} is not shown to hold no plan below the claim")

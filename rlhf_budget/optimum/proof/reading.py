@@ -8,10 +8,15 @@ import re
 import zlib
 from fractions import Fraction
 from itertools import chain
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from rlhf_budget.errors import ProofError, ScenarioError
 from rlhf_budget.scenario import load_scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Value = TypeVar("Value")
 
 HEADER = {"format": "rlhf-budget-proof", "version": 1}
 COLUMNS = ("rollouts_low", "rollouts_high", "prompts_low", "prompts_high")
@@ -146,6 +151,13 @@ def exact_scenario(written: Any) -> Any:
     if loaded.inputs() != _mapped(written, float):
         raise ProofError("the scenario is not complete, or has numbers that are not decimal texts")
     return _mapped(written, Fraction)
+
+
+def known(arithmetic: Mapping[str, Value], name: str, kind: str) -> Value:
+    """Look up what the checker knows of a tail or an inequality; raise ProofError where nothing."""
+    if name not in arithmetic:
+        raise ProofError(f"the checker has no interval arithmetic for the {kind} {name}")
+    return arithmetic[name]
 
 
 def group_sizes(limits: Any) -> dict[int, int]:
