@@ -92,6 +92,17 @@ def test_an_empty_file(tmp_path, name):
         calibrate(tmp_path, strict=True)
 
 
+def test_a_damaged_parquet_is_named(tmp_path):
+    """As one whose line ends were converted."""
+    path = tmp_path / "rows.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT 1 AS prompt, 0.5 AS reward) TO '{path}'")
+    content = path.read_bytes()
+    path.write_bytes(content[:-60] + b"\xff" * 40 + content[-20:])
+    with pytest.raises(FileAccessError, match=r"rows\.parquet: not readable as parquet"):
+        calibrate(path)
+
+
 def test_a_cut_parquet_is_no_parquet(tmp_path):
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(CalibrationError, match="not a parquet file"):

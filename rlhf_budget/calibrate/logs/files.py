@@ -267,8 +267,11 @@ def _parquet_columns(path: str) -> frozenset[str]:
         import duckdb
     except ImportError:
         return frozenset()
-    with duckdb.connect() as connection:
-        return frozenset(connection.read_parquet(glob.escape(path)).columns)
+    try:
+        with duckdb.connect() as connection:
+            return frozenset(connection.read_parquet(glob.escape(path)).columns)
+    except duckdb.Error as error:
+        raise FileAccessError(f"{path}: not readable as parquet: {error}") from None
 
 
 def open_text(path: str) -> IO[str]:
