@@ -263,11 +263,15 @@ def _one_trainer(
         )
     dialect = next(iter(found), None)
     if dialect is not None and (above := dialect.run_folder) is not None:
-        folders = [Path(entry.path).resolve().parents for entry in rollouts]
-        runs = {str(parents[min(above, len(parents) - 1)]) for parents in folders}
+        runs: dict[Path, str] = {}
+        for path in (Path(entry.path) for entry in rollouts):
+            whole, given = path.resolve().parents, path.parents
+            run = whole[min(above, len(whole) - 1)]
+            runs.setdefault(run, str(given[above] if above < len(given) else run))
         if len(runs) > 1:
+            listed = ", ".join(sorted(runs.values()))
             raise CalibrationError(
-                f"completions of several runs: {', '.join(sorted(runs))}; calibrate one at a time"
+                f"completions of several runs: {listed}; calibrate one at a time"
             )
     return dialect, rollouts
 

@@ -7,6 +7,7 @@ follows from the speed in the last record; a checkpoint's file is the beginning 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from rlhf_budget.calibrate.reward_model.scored_pairs import (
     require_scores,
     score_columns,
 )
-from rlhf_budget.errors import CalibrationError, LogError
+from rlhf_budget.errors import CalibrationError, FileAccessError, LogError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,10 +88,10 @@ def read_losses(
     paths
         Tables (``.csv``, ``.jsonl``, ``.json``, ``.parquet``) with a column of labels and one of
         losses, ``trainer_state.json`` files, patterns, or directories, which are searched for
-        ``trainer_state.json``, else for tables. One log gives its evaluations, several give one
-        point each: the run's labels and its lowest loss. Tables of preference pairs with a reward
-        model's scores of both responses give its loss at their column of labels, or at their
-        number of pairs.
+        ``trainer_state.json``, else for scored pairs. One log gives its evaluations, several give
+        one point each: the run's labels and its lowest loss. Tables of preference pairs with a
+        reward model's scores of both responses give its loss at their column of labels, or at
+        their number of pairs.
     labels_field, loss_field
         Columns of a table, where they are not recognised.
     labels_per_step
@@ -107,11 +108,7 @@ def read_losses(
     FileAccessError
         If a file cannot be read.
     """
-    found: list[Path] = []
-    for path in paths:
-        has_states = next(Path(path).rglob(STATE), None) is not None
-        found += find_tables([path], (STATE,) if has_states else TABLE_SUFFIXES)
-    files = tuple(dict.fromkeys(found))
+    files = tuple(dict.fromkeys(file for path in paths for file in _files_of(path)))
     runs: dict[Path, _Run] = {}
     tables: dict[Path, tuple[list[Row], int]] = {}
     for file in files:
@@ -142,6 +139,17 @@ def read_losses(
             f"(TRL: eval_strategy='steps'), so that {STATE} holds eval_loss"
         )
     return log
+
+
+def _files_of(path: str | Path) -> Sequence[Path]:
+    """Return a file, those of a pattern, or a directory's states, else its scored pairs."""
+    if Path(path).is_dir() and not any(Path(path).rglob(STATE)):
+        with suppress(FileAccessError, CalibrationError, LogError):
+            tables = find_tables([path], TABLE_SUFFIXES)
+            scored = [file for file in tables if score_columns(read_table(file, limit=5)[0])]
+            if scored:
+                return scored
+    return find_tables([path], (STATE,))
 
 
 class _Run:
@@ -315,8 +323,10 @@ class _Columns:
         if labels_found is None or (loss_found is None and (loss or accuracy is None)):
             role = "labels" if labels_found is None else "loss"
             present = ", ".join(sorted({name for row in rows for name in row}))
-            steps = role == "labels" and find_field(rows, _STEPS) is not None
-            option = "--labels-per-step, the labels of a step" if steps else f"--{role}-field"
+            by_steps = (
+                labels_found is None and find_field(rows, _STEPS) and (loss_found or accuracy)
+            )
+            option = "--labels-per-step, the labels of a step" if by_steps else f"--{role}-field"
             raise CalibrationError(f"{file}: no field of {role} among {present}; give {option}")
         return cls(labels_found, loss_found, accuracy, metric, per_unit)
 
