@@ -277,7 +277,6 @@ def test_a_run_fits_its_devices_and_its_plan_or_the_nearest_does(
         if not nearest:
             assert n * K < math.lcm(devices, K)
             return
-        assert asked not in nearest
         for count in nearest:
             training_run(plan, prompts_per_step=count, devices=devices, whole_batches=True)
         return
