@@ -112,7 +112,11 @@ def robust_words(robust: Robust) -> str:
     which = "it is" if affordable else "the robust plan has"
     text = f"{buys} {count(robust.draws, 'draw')}; on fresh ones {which} {value} (± {error})."
     if robust.risk == "regret":
-        return f"{text} That is the largest of {fresh.draws} draws: more would show a larger one."
+        text += f" That is the largest of {fresh.draws} draws: more would show a larger one."
+        if min(robust.value, middle, fresh.value) < 0.0:
+            text += " A regret below 0: in dear draws the plan may cost more than the budget, which"
+            text += " what is best for a draw may not (--affordable)."
+        return text
     worst = (1.0 - (robust.level or 0.0)) * fresh.draws
     if worst < FEW_WORST:
         return f"{text} That rests on the worst {worst:.2g} of {fresh.draws} draws: raise --draws."

@@ -290,6 +290,16 @@ def test_an_old_plan_that_few_draws_can_afford_is_not_stayed_with() -> None:
     assert enough.robust.current.violations == ()
 
 
+def test_a_regret_below_0_is_explained() -> None:
+    robust = plan_robustly(load_scenario(EXAMPLE, set_values=[DEAR]), asked("regret")).robust
+    assert robust is not None
+    assert min(robust.value, robust.at_middle.value, robust.fresh_draws.value) >= 0
+    assert "below 0" not in robust_words(robust)
+    fresh = replace(robust.fresh_draws, value=-0.01)
+    told = robust_words(replace(robust, fresh_draws=fresh))
+    assert "A regret below 0: in dear draws the plan may cost more than the budget" in told
+
+
 def test_money_held_back_for_dear_draws_is_not_called_unspent() -> None:
     found = plan_robustly(load_scenario(EXAMPLE, set_values=[DEAR]), asked("mean"))
     assert found.cost.unspent is not None
