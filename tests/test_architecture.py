@@ -124,7 +124,6 @@ def test_the_page_shows_the_folders_on_disk() -> None:
 
 
 def test_arrows_point_down() -> None:
-    """What a notebook asks of a result, its page or its frame, alone may reach up."""
     wrong = [
         f"{entry.file} imports {target}"
         for entry in imports()
@@ -134,9 +133,23 @@ def test_arrows_point_down() -> None:
         and target in RANK
         and target != room_of(entry.file)
         and RANK[target] >= RANK[room_of(entry.file)]
-        and entry.functions[-1:] not in {("_repr_html_",), ("to_frame",)}
     ]
     assert wrong == []
+
+
+def test_only_notebooks_are_shown_things_by_name() -> None:
+    """A notebook asks a result for its first screen or its frame: one door leads up."""
+    doors = [
+        path.relative_to(PACKAGE).as_posix()
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.startswith("rlhf_budget.report.")
+    ]
+    assert [door for door in doors if room_of(door) not in {"report", "cli"}] == [
+        "scenario/records.py"
+    ]
 
 
 def test_calibration_never_plans() -> None:

@@ -9,21 +9,17 @@ from rlhf_budget.calibrate.agreement.calibration import (
     read_agreement,
 )
 from rlhf_budget.calibrate.costs.calibration import CostConstants, PastRun, costs, read_runs
-from rlhf_budget.calibrate.coverage.calibration import CoverageConstants, coverage
+from rlhf_budget.calibrate.coverage.calibration import coverage
 from rlhf_budget.calibrate.coverage.densities import read_logprobs
 from rlhf_budget.calibrate.coverage.features import read_features
+from rlhf_budget.calibrate.coverage.results import CoverageConstants
 from rlhf_budget.calibrate.estimates import Calibration, Estimate, Source
 from rlhf_budget.calibrate.into.edit import ScenarioEdit, describe_sources, edit_scenario
 from rlhf_budget.calibrate.logs.fields import FieldNames
 from rlhf_budget.calibrate.reward_model.calibration import RewardModelConstants, reward_model
 from rlhf_budget.calibrate.reward_model.loss_log import read_losses
-from rlhf_budget.calibrate.rollouts.calibration import (
-    RolloutConstants,
-    RolloutOptions,
-    priced,
-    rollouts,
-    rollouts_from_files,
-)
+from rlhf_budget.calibrate.rollouts.calibration import priced, rollouts, rollouts_from_files
+from rlhf_budget.calibrate.rollouts.results import RolloutConstants, RolloutOptions
 
 __all__ = [
     "AgreementConstants",

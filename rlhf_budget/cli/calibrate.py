@@ -16,7 +16,7 @@ from rlhf_budget.cli.calibrate_progress import progress
 from rlhf_budget.cli.calibrate_reward_model import reward_model
 
 if TYPE_CHECKING:
-    from rlhf_budget.calibrate.rollouts.calibration import RolloutConstants
+    from rlhf_budget.calibrate.rollouts.results import RolloutConstants
     from rlhf_budget.report.document import Format, Section
 
 

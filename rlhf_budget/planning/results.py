@@ -371,8 +371,3 @@ class Plan(Result):
             f"bound={self.bound.total:.4g}, cost={self.cost.total:.6g} "
             f"{self.scenario.currency}, {self.status})"
         )
-
-    def _repr_html_(self) -> str:
-        from rlhf_budget.report import plan_html  # noqa: PLC0415 - only notebooks need it
-
-        return plan_html(self)

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from rlhf_budget.planning.results import Plan
     from rlhf_budget.scenario.models import Scenario
 
-__all__ = ["Page", "plan_html", "report"]
+__all__ = ["Page", "report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +80,6 @@ def report(scenario: Scenario | Mapping[str, Scenario]) -> Page:
     named = scenario if hasattr(scenario, "items") else {scenario.name: scenario}
     entries = [Entry(name, each) for name, each in named.items()]
     return Page(make_page(lambda: entries, command="rlhf_budget.report(scenario)  # Python"))
-
-
-def plan_html(plan: Plan) -> str:
-    """Render the first screen of a plan's page as HTML, for notebooks."""
-    from rlhf_budget.planning.advice import advise  # noqa: PLC0415 - only notebooks need these
-    from rlhf_budget.report.first_screen import first_screen  # noqa: PLC0415
-    from rlhf_budget.report.html import for_notebook  # noqa: PLC0415
-
-    return for_notebook(first_screen(plan, advise(plan), elsewhere="rlhf_budget.report(scenario)"))
 
 
 class _Room(ModuleType):

@@ -14,7 +14,7 @@ import numpy as np
 from rlhf_budget.bound.tails import make_tail
 from rlhf_budget.calibrate.reward_model.calibration import RewardModelConstants
 from rlhf_budget.calibrate.reward_model.learning_curve import curve_band
-from rlhf_budget.calibrate.rollouts.calibration import RolloutConstants
+from rlhf_budget.calibrate.rollouts.results import RolloutConstants
 from rlhf_budget.errors import CalibrationError, FileAccessError, MissingExtraError
 from rlhf_budget.report.charts import SUFFIXES, rendered
 from rlhf_budget.report.data import write_whole

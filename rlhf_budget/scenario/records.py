@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any, ClassVar, Final
 
 NOT_IN_JSON: Final = {"json": "never"}
@@ -35,7 +36,22 @@ class Record:
         return form
 
 
-class Result(Record):
+class Shown(Record):
+    """Base of results that notebooks show."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str | None:
+        found: str | None = _notebook().html(self)
+        return found
+
+
+def _notebook() -> Any:
+    # A door upstairs, opened by name: nothing here depends on what notebooks show.
+    return import_module("rlhf_budget.report.notebook")
+
+
+class Result(Shown):
     """Base of what whole commands answer: ``warnings`` are for the header of the JSON."""
 
     __slots__ = ()
@@ -45,7 +61,7 @@ class Result(Record):
         return {**json_form(self), "warnings": json_form(self.warnings)}  # type: ignore[attr-defined]
 
 
-class Tabular(Record):
+class Tabular(Shown):
     """Base of results that are tables by nature."""
 
     __slots__ = ()
@@ -72,9 +88,7 @@ class Tabular(Record):
         MissingExtraError
             Without narwhals (extra ``calibrate``) or without such a package.
         """
-        from rlhf_budget.report.frames import frame  # noqa: PLC0415 - only notebooks need it
-
-        return frame(self.rows(), backend)
+        return _notebook().frame(self.rows(), backend)
 
 
 def json_form(value: Any) -> Any:

@@ -210,12 +210,6 @@ class Comparison(Result, Tabular):
             for notice, names in found.items()
         )
 
-    def _repr_html_(self) -> str:
-        from rlhf_budget.report.comparison_document import comparison_document  # noqa: PLC0415
-        from rlhf_budget.report.html import for_notebook  # noqa: PLC0415 - only notebooks need it
-
-        return for_notebook(comparison_document(self))
-
     def rows(self) -> list[dict[str, Any]]:
         """Return one mapping per column, for CSV and data frames."""
         return [

@@ -175,12 +175,6 @@ class Check(Result, Tabular):
         """Return one mapping per gate."""
         return [gate.to_dict() for gate in self.gates]
 
-    def _repr_html_(self) -> str:
-        from rlhf_budget.report.gates_document import gates_document  # noqa: PLC0415
-        from rlhf_budget.report.html import for_notebook  # noqa: PLC0415 - only notebooks need it
-
-        return for_notebook(gates_document(self))
-
 
 def check(
     scenario: Scenario,
@@ -371,12 +365,6 @@ class Checks(Result, Tabular):
             for entry in self.checks
             for row in (entry.check.rows() if entry.check else [{}])
         ]
-
-    def _repr_html_(self) -> str:
-        from rlhf_budget.report.gates_document import checks_document  # noqa: PLC0415
-        from rlhf_budget.report.html import for_notebook  # noqa: PLC0415 - only notebooks need it
-
-        return for_notebook(checks_document(self))
 
 
 def check_many(

@@ -244,12 +244,6 @@ class Sweep(Tabular):
         ended = Counter(point.status for point in self.points)
         return PointCount(**{status: ended[status] for status in STATUSES})
 
-    def _repr_html_(self) -> str:
-        from rlhf_budget.report.html import for_notebook  # noqa: PLC0415 - only notebooks need it
-        from rlhf_budget.report.sweep_document import sweep_document  # noqa: PLC0415
-
-        return for_notebook(sweep_document(self))
-
     def rows(self) -> list[dict[str, Any]]:
         """Return one mapping per point, for CSV and data frames."""
         rows = []

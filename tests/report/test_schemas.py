@@ -12,8 +12,8 @@ import pytest
 from conftest import scenario_mapping
 
 from rlhf_budget import check, compare, load_scenario, plan, simulate, sweep
+from rlhf_budget.calibrate import RolloutOptions, rollouts_from_files
 from rlhf_budget.calibrate.reward_model.calibration import reward_model
-from rlhf_budget.calibrate.rollouts.calibration import RolloutOptions, rollouts_from_files
 from rlhf_budget.report.data import json_text, with_header
 from rlhf_budget.report.schema import _record, output_schema
 from rlhf_budget.scenario.records import (

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from rlhf_budget.calibrate.estimates import Calibration
+from rlhf_budget.calibrate.coverage.densities import density_coverage
+from rlhf_budget.calibrate.coverage.features import feature_coverage
 from rlhf_budget.errors import CalibrationError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from rlhf_budget.calibrate.coverage.results import CoverageConstants
     from rlhf_budget.calibrate.estimates import Source
-
-CONSTANT = "reward_model.coverage"
-"""The key path that both kinds of coverage estimate."""
-
-
-@dataclass(frozen=True, slots=True)
-class RidgeEffect:
-    """Coverage under one ridge."""
-
-    ridge: float
-    """Ridge added to the training moment, in units of its mean eigenvalue."""
-    coverage: float | None
-    """Coverage with that ridge; None where the training moment cannot be inverted."""
-
-
-@dataclass(frozen=True)
-class CoverageConstants(Calibration):
-    """Coverage of the current policy by the reward model's training data."""
-
-    command: ClassVar[str] = "calibrate coverage"
-
-    pareto_shape: float | None = None
-    """``k̂`` of the largest importance weights; None for features, or without a tail to fit."""
-    ridges: tuple[RidgeEffect, ...] = ()
-    """What ridges of several sizes do to a coverage of features."""
 
 
 def coverage(
@@ -66,9 +42,6 @@ def coverage(
     CalibrationError
         Unless exactly one of the two pairs is given.
     """
-    from rlhf_budget.calibrate.coverage.densities import density_coverage
-    from rlhf_budget.calibrate.coverage.features import feature_coverage
-
     with_features = training is not None or current is not None
     with_logprobs = policy_logprobs is not None or behaviour_logprobs is not None
     if training is not None and current is not None and not with_logprobs:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlhf_budget.calibrate.coverage.calibration import CONSTANT, CoverageConstants
+from rlhf_budget.calibrate.coverage.results import CONSTANT, CoverageConstants
 from rlhf_budget.calibrate.estimates import (
     CalibrationWarning,
     Choice,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlhf_budget.calibrate.coverage.calibration import CONSTANT, CoverageConstants, RidgeEffect
+from rlhf_budget.calibrate.coverage.results import CONSTANT, CoverageConstants, RidgeEffect
 from rlhf_budget.calibrate.estimates import Choice, Estimate, Source, require_level
 from rlhf_budget.calibrate.logs.tables import read_columns
 from rlhf_budget.errors import CalibrationError, FileAccessError, LogError

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rlhf_budget.calibrate.logs.histogram import LogHistogram
     from rlhf_budget.calibrate.logs.selection import Selection
     from rlhf_budget.calibrate.moments import Moments
-    from rlhf_budget.calibrate.rollouts.calibration import RolloutOptions
+    from rlhf_budget.calibrate.rollouts.results import RolloutOptions
 
 LOG_IT = "docs/calibration.md has the lines that log it for each trainer"
 _FEW_PROMPTS = 30

@@ -11,10 +11,6 @@ import math
 from typing import TYPE_CHECKING
 
 from rlhf_budget.calibrate.estimates import CalibrationWarning, Estimate, Source
-from rlhf_budget.calibrate.rollouts.calibration import (
-    RolloutConstants,
-    RolloutOptions,
-)
 from rlhf_budget.calibrate.rollouts.groups import (
     GROUP_SIZES,
     GroupShare,
@@ -22,6 +18,7 @@ from rlhf_budget.calibrate.rollouts.groups import (
     informative_share,
 )
 from rlhf_budget.calibrate.rollouts.log_ratio import kl_estimates
+from rlhf_budget.calibrate.rollouts.results import RolloutConstants, RolloutOptions
 from rlhf_budget.calibrate.rollouts.reward import (
     logged_mean_estimate,
     logged_token_estimate,

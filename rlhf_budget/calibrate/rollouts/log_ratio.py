@@ -18,7 +18,7 @@ from rlhf_budget.calibrate.rollouts.tail_summary import TailSummary
 
 if TYPE_CHECKING:
     from rlhf_budget.calibrate.logs.metrics.log import LoggedKl, MetricsLog
-    from rlhf_budget.calibrate.rollouts.calibration import RolloutOptions
+    from rlhf_budget.calibrate.rollouts.results import RolloutOptions
 
 _HARDLY_ANY_PROMPTS = 5
 _UNSTABLE_RATIO = 1.5
