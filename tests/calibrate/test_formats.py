@@ -341,7 +341,7 @@ def test_a_reward_of_an_unusual_name_in_objects_is_asked_for(tmp_path):
 
 def test_another_coding_is_named(tmp_path):
     (tmp_path / "rows.jsonl").write_bytes('{"prompt": 1, "reward": 0}\n'.encode("utf-16"))
-    with pytest.raises(CalibrationError, match="no record can be read; allowed: text in UTF-8"):
+    with pytest.raises(CalibrationError, match=r"no record can be read; allowed: .* in UTF-8"):
         calibrate(tmp_path / "rows.jsonl")
 
 

@@ -248,7 +248,10 @@ def name_fields(
     """
     known = set(columns)
     if not known:
-        raise CalibrationError("no usable row: no record can be read; allowed: text in UTF-8")
+        raise CalibrationError(
+            "no usable row: no record can be read; allowed: an object a line, an array of objects,"
+            " a table with a header, all in UTF-8"
+        )
     given = {
         "prompt": names.prompt,
         "step": names.step,
