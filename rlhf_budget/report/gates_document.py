@@ -122,8 +122,6 @@ def _remedy(gate: Gate, currency: str) -> str:
         return f"with a budget of {amount(gate.least_budget, currency)}"
     if gate.infimum is not None:
         return f"with no budget: the bound stays above {significant(gate.infimum)}"
-    if gate.rule.gate == "current_affordable" and gate.rule.key == "current.cost.unspent":
-        return f"with {amount(-gate.value, currency)} more, or a cheaper current"
     if gate.rule.gate == "max_guesses":
         return f"with {count(int(gate.value - gate.rule.limit), 'guess', 'guesses')} fewer"
     return ""
