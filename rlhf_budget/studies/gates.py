@@ -240,7 +240,6 @@ def check(
     kept = [gate for gate in gates if gate is not None]
     if robust is None:
         kept = [_with_remedy(gate, scenario) for gate in kept]
-    kept += _unaffordable(kept, found)
     return Check(found, tuple(kept), warn_only)
 
 
@@ -249,28 +248,6 @@ def _over_draws(rule: Rule) -> Rule:
     if rule.gate == "require":
         return rule
     return replace(rule, key=OVER_DRAWS.get(rule.key, rule.key))
-
-
-def _unaffordable(gates: Sequence[Gate], plan: Plan) -> list[Gate]:
-    """Fail what is done now where it is held against the plan and cannot be paid for.
-
-    More money than the budget has makes any excess small, so that alone it says nothing.
-    """
-    keys = {OVER_DRAWS[key] if plan.robust else key for key in EXCESSES}
-    asked = [
-        gate.rule
-        for gate in gates
-        if gate.rule.gate != "require" and gate.rule.operator == "<=" and gate.rule.key in keys
-    ]
-    if not asked or plan.current is None:
-        return []
-    key, value, limit = "current.cost.unspent", plan.current.cost.unspent, 0.0
-    if plan.robust is not None and plan.robust.current is not None:
-        key, value = "robust.current.affordable_share", plan.robust.current.affordable_share
-        limit = max(plan.robust.affordable, 1.0 / plan.robust.draws)
-    if value is None or value >= limit:
-        return []
-    return [Gate(Rule("current_affordable", asked[0].source, key, ">=", limit), value)]
 
 
 def _with_remedy(gate: Gate, scenario: Scenario) -> Gate:
@@ -431,8 +408,6 @@ OVER_DRAWS: Final = {
     "current.excess_relative": "robust.current.excess_relative",
 }
 """What is judged at the middle of every range -> the same of a robust plan, over the draws."""
-EXCESSES: Final = ("current.excess", "current.excess_relative")
-"""How much worse ``current`` is, which means something only within the budget."""
 PROVED: Final = Rule("proved", "always", "certificate.proved", "==", limit=True)
 """A plan that is not proved is no ground for a decision."""
 INFORMATIVE: Final = Rule(
@@ -457,10 +432,7 @@ def max_guesses(limit: int) -> Rule:
 
 
 def max_excess(limit: float) -> Rule:
-    """Limit how much worse than the plan ``current`` may be, a fraction of the plan's bound.
-
-    A ``current`` that does not fit the budget fails too, as the gate ``current_affordable``.
-    """
+    """Limit how much worse than the plan ``current`` may be, a fraction of the plan's bound."""
     return Rule("max_excess", "--max-excess", "current.excess_relative", "<=", limit)
 
 
