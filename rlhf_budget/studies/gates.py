@@ -166,9 +166,11 @@ class Check(Result, Tabular):
 
     @property
     def warnings(self) -> tuple[Notice, ...]:
-        """The plan's warnings, and that a gate compares with another scenario's plan."""
+        """The plan's warnings, and what a gate compares that is not alike."""
         baselines = [gate.rule.baseline for gate in self.gates if gate.rule.baseline]
-        others = (_another_scenario(base, self.plan.scenario) for base in baselines)
+        others = [_another_scenario(base, self.plan.scenario) for base in baselines]
+        if any(gate.rule.key.startswith("current.excess") for gate in self.gates):
+            others.append(_beyond_budget(self.plan))
         return (*self.plan.warnings, *(notice for notice in others if notice is not None))
 
     def rows(self) -> list[dict[str, Any]]:
@@ -600,6 +602,18 @@ def _refuse_other_units(rule: Rule, scenario: Scenario) -> None:
     found = f"a plan for the reward range {rule.baseline.inputs['objective']['reward_range']:g}"
     allowed = f"a plan for the reward range {scenario.objective.reward_range:g}"
     raise ScenarioError((Problem("--against", found, allowed, rule.baseline.file),))
+
+
+def _beyond_budget(plan: Plan) -> Notice | None:
+    current = plan.current
+    if current is None or current.cost.unspent is None or current.cost.unspent >= 0:
+        return None
+    return Notice(
+        "current-beyond-budget",
+        f"What is done now costs {-current.cost.unspent:,.6g} {plan.scenario.currency} more than "
+        "the budget, and more money buys a lower bound: its excess says too little. Correct "
+        "current, or ask for --require 'current.cost.unspent>=0' too.",
+    )
 
 
 def _another_scenario(baseline: Baseline, scenario: Scenario) -> Notice | None:

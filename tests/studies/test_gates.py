@@ -132,6 +132,28 @@ def test_no_current_no_excess() -> None:
         check(load_scenario(scenario_mapping()), [max_excess(0.05)])
 
 
+def test_an_excess_for_more_money_than_the_budget_is_warned_of() -> None:
+    def codes(labels: int, *rules: Rule, **changes: Any) -> set[str]:
+        now = {"prompts": 2000, "rollouts_per_prompt": 8, "labels": labels}
+        found = check(load_scenario(scenario_mapping(current=now, **changes)), rules)
+        return {notice.code for notice in found.warnings if notice.code.startswith("current")}
+
+    # 2,000 prompts and their rollouts cost 10,320, a label 1.5: 26,453 labels fit 50,000.
+    assert codes(26453, max_excess(8.0)) == set()
+    assert codes(26454, max_excess(8.0)) == {"current-beyond-budget"}
+    assert codes(26454, checks={"current.excess_relative": {"max": 8.0}}) == {
+        "current-beyond-budget"
+    }
+    assert codes(26454) == set()
+    within = requirement("current.cost.unspent>=0")
+    assert not check(
+        load_scenario(
+            scenario_mapping(current={"prompts": 2000, "rollouts_per_prompt": 8, "labels": 26454})
+        ),
+        [within],
+    ).passed
+
+
 def test_an_infeasible_scenario_is_no_failed_gate() -> None:
     with pytest.raises(InfeasibleError):
         check(load_scenario(scenario_mapping(budget=1.0)))
