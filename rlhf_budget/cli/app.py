@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from rlhf_budget import __version__
-from rlhf_budget.cli import errors
+from rlhf_budget.cli import errors, output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ def load(entry: Entry, name: str | None) -> Any:
     if isinstance(target, typer.Typer):
         return typer.main.get_group(target)
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(name)(target)
+    single.command(name, cls=output.Command)(target)
     return typer.main.get_command(single)
 
 

@@ -14,6 +14,7 @@ from rlhf_budget.cli.calibrate_costs import costs
 from rlhf_budget.cli.calibrate_coverage import coverage
 from rlhf_budget.cli.calibrate_progress import progress
 from rlhf_budget.cli.calibrate_reward_model import reward_model
+from rlhf_budget.cli.output import Command
 
 if TYPE_CHECKING:
     from rlhf_budget.calibrate.rollouts.results import RolloutConstants
@@ -198,4 +199,6 @@ for _name, _command, _without in (
     ("agreement", agreement, ("plot", "include_unreliable", "into", "yes")),
     ("rollouts", rollouts, ()),
 ):
-    calibrate_app.command(_name)(calibrate_output.calibration_command(_command, _without))
+    calibrate_app.command(_name, cls=Command)(
+        calibrate_output.calibration_command(_command, _without)
+    )

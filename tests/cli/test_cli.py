@@ -144,6 +144,50 @@ def test_output_follows_the_suffix(run: Run, tmp_path: Path, name: str, start: s
     assert run("--quiet", "plan", "scenario.yaml", "-o", name) == (0, "", "")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "plan scenario.yaml -o scenario.yaml",
+        "plan scenario.yaml -o link.yaml",
+        "plan link.yaml -o ./scenario.yaml",
+        "plan scenario.yaml --proof scenario.yaml",
+        "plan scenario.yaml --plot link.yaml",
+        "plan scenario.yaml --against link.yaml -o link.yaml",
+        "plan scenario.yaml -o new.json --proof new.json",
+        "sweep scenario.yaml --over budget=1e4:1e5 -o scenario.yaml",
+        "sweep scenario.yaml --over budget=1e4:1e5 --plot new.svg -o ./new.svg",
+        "check scenario.yaml -o scenario.yaml",
+        "compare now=scenario.yaml -o scenario.yaml",
+        "export scenario.yaml --trainer trl-grpo -o scenario.yaml",
+        "calibrate rollouts link.yaml -o scenario.yaml",
+        "calibrate rollouts s*.yaml -o scenario.yaml",
+        "calibrate costs log.csv --into scenario.yaml -o scenario.yaml",
+        "calibrate costs . -o log.csv",
+    ],
+)
+def test_no_output_replaces_what_is_read_or_another_output(
+    run: Run, tmp_path: Path, arguments: str
+) -> None:
+    (tmp_path / "link.yaml").symlink_to("scenario.yaml")
+    (tmp_path / "log.csv").write_text("a,b\n1,2\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    outcome = run(*arguments.split())
+    assert outcome.code == errors.USAGE
+    assert Path(arguments.rsplit(maxsplit=1)[-1]).name in outcome.err
+    assert "is named by" in outcome.err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_names_that_are_no_files_may_be_written_to(run: Run, tmp_path: Path) -> None:
+    for _ in range(2):  # the second time the file is there
+        assert run("plan", "scenario.yaml", "-f", "json", "-o", "json").code == 0
+    assert json.loads((tmp_path / "json").read_text())["command"] == "plan"
+    long = f"sources={{budget: {'long ' * 100}}}"
+    assert run("plan", "scenario.yaml", "--set", long, "-o", "new.json").code == 0
+    twice = ("--proof", os.devnull, "-o", os.devnull)
+    assert run("plan", "scenario.yaml", *twice).code == 0
+
+
 def test_an_explicit_format_wins_over_the_suffix(run: Run, tmp_path: Path) -> None:
     run("plan", "scenario.yaml", "-o", "plan.txt", "-f", "json")
     assert json.loads((tmp_path / "plan.txt").read_text())["command"] == "plan"
