@@ -209,6 +209,16 @@ def test_long_records_get_the_memory_they_need(tmp_path, monkeypatch):
     assert calibrate(log).source.rows_used == 120
 
 
+@pytest.mark.parametrize("last", ["only one", "# written by run 7", "# Head", "\0"])
+@pytest.mark.parametrize("prompt", ["p", "# Heading "])
+def test_a_broken_row_of_csv_costs_itself(tmp_path, prompt, last):
+    rows = [f"{prompt}{i // 4},{i * i % 3}" for i in range(400)]
+    (tmp_path / "rows.csv").write_text("\n".join(["prompt,reward", *rows, last, ""]))
+    found = calibrate(tmp_path / "rows.csv")
+    skipped = sum(skip.count for skip in found.source.skipped)
+    assert (found.source.rows_read, found.source.rows_used, skipped) == (401, 400, 1)
+
+
 def test_csv_is_parsed_within_the_limit_on_memory(tmp_path):
     import duckdb
 

@@ -167,6 +167,44 @@ def test_a_merge_is_found_among_any_shards(shards, telling, elsewhere):
     assert set(found.certain) < {*contents, merge}
 
 
+def test_a_file_beside_its_compressed_copy_counts_once(tmp_path):
+    log = write(tmp_path / "a.jsonl", rollouts(digits=True))
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(log.read_bytes()))
+    compact = [json.dumps(record, separators=(",", ":")) for record in rollouts(digits=True)]
+    (tmp_path / "b.jsonl").write_text("\n".join(compact))
+    found = calibrate(tmp_path)
+    assert (found.source.rows_used, found.warnings[0].code) == (320, "repeated-batches")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_records_without_a_prompt_count_once(tmp_path, named):
+    records = [
+        {
+            **({"problem_id": i} if named or i % 2 else {}),
+            "rewards": [i / 100, 0.5, float(i % 3)],
+            "responses": list("xyz"),
+        }
+        for i in range(60)
+    ]
+    write(tmp_path / "a.jsonl", records[:30])
+    write(tmp_path / "b.jsonl", records[30:])
+    alone = calibrate(tmp_path)
+    assert (alone.source.rows_used, alone.source.prompts) == (180, 60)
+    log = write(tmp_path / "all.jsonl", shuffled(records))
+    (tmp_path / "copy.jsonl.gz").write_bytes(gzip.compress(log.read_bytes()))
+    found = calibrate(tmp_path)
+    assert (found.source.rows_used, found.source.prompts) == (180, 60)
+    assert found.warnings[0].code == "repeated-batches"
+
+
+def test_a_name_alone_makes_no_merge(tmp_path):
+    records = rollouts(digits=True)
+    write(tmp_path / "x.jsonl", records[:40])
+    write(tmp_path / "x.jsonl0", records[40:180])
+    write(tmp_path / "x.jsonl1", records[180:])
+    assert calibrate(tmp_path).source.rows_used == 320
+
+
 def test_texts_are_parsed_once_though_shards_may_repeat(tmp_path, monkeypatch):
     from rlhf_budget.calibrate.logs.engine import DuckDBEngine
 

@@ -239,8 +239,7 @@ class DuckDBEngine:
             return normalised(layout, dialect, self.columns(logs), source, evaluation=evaluation)
         if kind == "csv":
             table = _table(kind, logs, sound=reading != "broken")
-            with _duckdb_errors(logs):
-                rows = self._connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
+            rows = self._connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
             types = {name: "VARCHAR" for name, *_ in rows if name != "file_name"}
             source = f"(SELECT *, false AS malformed FROM {table})"
             return normalised(layout, dialect, types, source, evaluation=evaluation)

@@ -36,6 +36,8 @@ _SNIFFED_RECORDS = 5
 _SNIFFED_LINES = 200
 _SHORTEST_PARQUET = 12
 _HEAD = 1 << 20
+_WHOLE = 0.95
+"""Share of its shards' bytes that a merge has at the least."""
 _CONSOLE_SUFFIXES = frozenset({".log", ".txt", ".out", ".err"})
 _PROJECT_SUFFIXES = frozenset({".db", ".sqlite", ".sqlite3"})
 _METRICS_KEYS = {"step", "data"}
@@ -209,11 +211,17 @@ def _without_repeats(paths: list[str]) -> tuple[list[str], list[str]]:
         for path, size in sizes.items()
     }
     alike = Counter(heads.values())
+    merges = {path: re.sub(r"\d+$", "", path) for path in paths}
+    shards = Counter[str]()
+    for path, merged in merges.items():
+        shards[merged] += sizes[path] if merged != path else 0
     kept, repeated, digests = [], [], set[bytes]()
     for path in paths:
         digest = _digest(path) if sizes[path] and alike[heads[path]] > 1 else b""
-        merged = re.sub(r"\d+$", "", path)
-        if (merged != path and merged in sizes) or digest in digests:
+        merged = merges[path]
+        # What is shorter than its parts is no merge; rows tell which files repeat others.
+        whole = merged != path and sizes.get(merged, -1) >= _WHOLE * shards[merged]
+        if whole or digest in digests:
             repeated.append(path)
         else:
             kept.append(path)

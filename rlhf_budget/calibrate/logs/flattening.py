@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections import Counter
 from contextlib import suppress
@@ -19,6 +20,8 @@ from rlhf_budget.errors import CalibrationError, LogError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+RECORD = "record"
+"""Column of flat rows by which records that need not name a prompt are the same in two files."""
 _FIRST_RECORDS = 10
 _PARTS = 6
 """Folders of a path that are kept, for the steps that stand in their names."""
@@ -71,7 +74,7 @@ def flatten(
                 try:
                     rows = list(dialect.rows(record, reward)) if isinstance(record, dict) else []
                     if dialect.one_group_a_record:
-                        common = {"prompt": next(unnamed)}
+                        common = {"prompt": f"record {next(unnamed)}", RECORD: _digest(rows)}
                         rows = [common | row for row in rows]
                 except NotUsable as reason:
                     left_out[str(reason)] += 1
@@ -100,6 +103,12 @@ def flatten(
         {name: "DOUBLE" if numbers else "VARCHAR" for name, numbers in columns.items()},
         left_out,
     )
+
+
+def _digest(rows: list[Record]) -> str:
+    """Return the prompt that the rows name, or what tells their record from another one."""
+    text = json.dumps(rows, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _records(entry: LogFile) -> Iterator[Any]:

@@ -8,21 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rlhf_budget.calibrate.logs.files import format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from rlhf_budget.calibrate.logs.files import LogFile
-
-_SMALL = 1 << 20
-"""Bytes that are always read once more."""
-_SIMILAR = 0.05
-"""How far the bytes of a merge may be from those of its shards in the same form."""
+    from collections.abc import Iterable, Mapping
 
 
 class Rows(NamedTuple):
@@ -56,27 +48,6 @@ class Merges:
     """Files to leave out."""
     doubtful: tuple[str, ...]
     """Files whose rows equal another's, maybe by chance."""
-
-
-def may_repeat(logs: Sequence[LogFile]) -> bool:
-    """Return whether a file may hold the rows of others: reading the rows tells, and costs a pass.
-
-    The same rows in one form of text have about the same number of bytes.
-    """
-    if len(logs) < 2:
-        return False
-    sizes = {log.path: Path(log.path).stat().st_size for log in logs}
-    formats = {log.format for log in logs}
-    if len(formats) > 1 or formats == {"parquet"} or sum(sizes.values()) < _SMALL:
-        return True
-    if any(b - a <= 1 for a, b in pairwise(sorted(sizes.values()))):
-        return True
-    totals = [(group, sum(sizes[path] for path in group)) for group in _groups(sizes)]
-    return any(
-        abs(total - (path in group) * size - size) <= _SIMILAR * size
-        for group, total in totals
-        for path, size in sizes.items()
-    )
 
 
 def find_merges(contents: Mapping[str, Contents]) -> Merges:

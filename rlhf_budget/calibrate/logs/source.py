@@ -16,7 +16,7 @@ from rlhf_budget.calibrate.logs.dialects import (
     resolve_layout,
 )
 from rlhf_budget.calibrate.logs.dialects.nested import NestedDialect
-from rlhf_budget.calibrate.logs.fields import USED, parse_reward, step_in_path
+from rlhf_budget.calibrate.logs.fields import USED, Field, parse_reward, step_in_path
 from rlhf_budget.calibrate.logs.files import (
     FileSet,
     LogFile,
@@ -27,8 +27,8 @@ from rlhf_budget.calibrate.logs.files import (
     state_around,
     tracker_logs,
 )
-from rlhf_budget.calibrate.logs.flattening import flatten, nested_dialect
-from rlhf_budget.calibrate.logs.merges import NOTHING, find_merges, may_repeat
+from rlhf_budget.calibrate.logs.flattening import RECORD, flatten, nested_dialect
+from rlhf_budget.calibrate.logs.merges import NOTHING, find_merges
 from rlhf_budget.calibrate.logs.metrics.reading import read_metrics
 from rlhf_budget.calibrate.logs.metrics.records import is_training_log
 from rlhf_budget.calibrate.logs.names import step_level
@@ -359,10 +359,13 @@ def _without_merges(
     logs: list[LogFile], originals: tuple[str, ...], layout: Layout, engine: FileEngine
 ) -> tuple[list[LogFile], tuple[str, ...], tuple[CalibrationWarning, ...]]:
     """Leave out files whose rows others hold too, and say so; say where that may be chance."""
-    if not may_repeat(logs):
+    if len(logs) < 2:
         return logs, originals, ()
     step = None if layout.step is None or layout.step.kind == "path" else layout.step
-    found = engine.contents(logs, replace(layout, step=step))
+    compared = replace(layout, step=step)
+    if any(RECORD in entry.columns for entry in logs):
+        compared = replace(compared, prompt=Field(RECORD))
+    found = engine.contents(logs, compared)
     # The files that were given, whose folders tell shards apart; their rows may be flat elsewhere.
     named = dict(zip(originals, logs, strict=True))
     merges = find_merges(

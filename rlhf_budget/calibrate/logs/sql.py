@@ -168,14 +168,16 @@ def file_table(
     if kind == "parquet":
         return f"read_parquet({file_list(paths)}, union_by_name=true{named})"
     if kind == "csv":
-        # Guessing takes the apostrophes of prose for quotes. Rows padded with nulls may hold
-        # quoted line breaks, as completions do, only where one thread reads a file.
+        # Guessing takes the apostrophes of prose for quotes, and headings for comments. Rows padded
+        # with nulls may hold quoted line breaks, as completions do, only where one thread reads a
+        # file.
         # The usual buffers, of 32 MB each, leave no room within the limit on memory.
         sound_only = f", buffer_size={_CSV_BUFFER}"
         lenient = ", parallel=false, null_padding=true, strict_mode=false"
+        how = sound_only if sound else lenient
         return (
             f"read_csv({file_list(paths)}, all_varchar=true, header=true, union_by_name=true,"
-            f""" delim=',', quote='"', escape='"'{sound_only if sound else lenient}{named})"""
+            f""" delim=',', quote='"', escape='"', comment='', skip=0{how}{named})"""
         )
     if kind == "jsonl":
         table = f"read_ndjson_objects({file_list(paths)}, ignore_errors=true, {_RECORD_SIZE})"
