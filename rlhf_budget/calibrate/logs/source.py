@@ -130,7 +130,7 @@ def open_source(
         left_out = tuple(Skip(reason, n) for reason, n in sorted(flat.left_out.items()))
         names = replace(names, reward=None)
     columns = frozenset[str]().union(*(entry.columns for entry in logs), types)
-    layout = resolve_layout(columns, dialect, names)
+    layout = resolve_layout(columns - {RECORD}, dialect, names)
     if dialect is not None and names.reward is None:
         layout = dialect.logged_rewards(layout, dict.fromkeys(columns, "DOUBLE") | types, log)
     logs, originals, merged = _without_merges(logs, originals, layout, engine)
