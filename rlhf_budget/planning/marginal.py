@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 STEP = 1e-6
 """Relative step of the finite differences."""
+LEAST_DIVISOR = 1e-200
+"""A slope by a constant below this may overflow, and the step below it may be none at all."""
 
 
 def marginal(optimum: Optimum) -> Marginal:
@@ -67,17 +69,17 @@ def sensitivity(optimum: Optimum, slope: float) -> tuple[Elasticity, ...]:
     takes or gives, by the ``slope`` of the best bound per currency (docs/theory.md, sensitivity).
     """
     entries = [
-        Elasticity(path, _derivative(optimum, slope, path, value) * value / optimum.bound.total)
+        Elasticity(path, _elasticity(optimum, slope, path, value))
         for path, value in positive_leaves(optimum.scenario)
     ]
     return tuple(sorted(entries, key=lambda entry: -abs(entry.elasticity)))
 
 
-def _derivative(optimum: Optimum, slope: float, path: str, value: float) -> float:
+def _elasticity(optimum: Optimum, slope: float, path: str, value: float) -> float:
     if path == "budget":
-        return slope
+        return slope * value / optimum.bound.total
     if path.startswith("costs."):
-        return _cost_derivative(optimum, slope, path)
+        return _cost_derivative(optimum, slope, path) * value / optimum.bound.total
     # A Lomax law has no mean at a shape of 1.
     lomax = getattr(optimum.scenario.log_ratio, "family", None) == "lomax"
     step = (value - 1.0 if lomax and path == "log_ratio.shape" else value) * STEP
@@ -85,7 +87,9 @@ def _derivative(optimum: Optimum, slope: float, path: str, value: float) -> floa
         bound_of(with_leaf(optimum.scenario, path, value + side)).total(optimum.allocation)
         for side in (step, -step)
     ]
-    return (ends[0] - ends[1]) / (2.0 * step)
+    if value < LEAST_DIVISOR:
+        return (ends[0] - ends[1]) / optimum.bound.total / (2.0 * STEP)
+    return (ends[0] - ends[1]) / (2.0 * step) * value / optimum.bound.total
 
 
 def _cost_derivative(optimum: Optimum, slope: float, path: str) -> float:

@@ -234,6 +234,8 @@ def _rollouts_reason(plan: Plan) -> str:
     prompt = costs.prompt.prefill
     if plan.allocation.prompts >= costs.prompt.existing:
         prompt += costs.prompt.acquisition
+    if math.isinf(prompt / costs.rollout):
+        return f"{K}, as beside a further prompt a rollout costs next to nothing."
     return f"{K}, as a further prompt costs {_times(prompt / costs.rollout)} a rollout."
 
 

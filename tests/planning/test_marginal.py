@@ -78,3 +78,31 @@ def test_money_that_buys_nothing_is_worth_nothing() -> None:
     limits = {"prompts": {"max": 100}, "rollouts_per_prompt": 2, "labels": {"max": 10}}
     optimum = optimise(load_scenario(scenario_mapping(limits=limits)))
     assert marginal(optimum).bound_per_currency == 0.0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "log_ratio.kl",
+        "objective.kl_coefficient",
+        "reward_model.error.scale",
+        "reward_model.error.floor",
+        "bound.prompt_variance",
+    ],
+)
+def test_a_constant_of_almost_nothing_moves_nothing(path: str) -> None:
+    name = "bernstein" if path.startswith("bound.") else "written-prompts"
+    mapping = next(case["scenario"] for case in CASES if case["scenario"]["name"] == name)
+    optimum = optimise(load_scenario(mapping, set_values=[f"{path}=1e-320"]))
+    found = {entry.constant: entry.elasticity for entry in sensitivity(optimum, 0.0)}
+    assert found[path] == 0.0
+
+
+def test_an_elasticity_stays_finite_where_a_slope_would_not() -> None:
+    mapping = next(case["scenario"] for case in CASES if case["scenario"]["name"] == "prompt-mean")
+    tiny = {**mapping, "groups": {"mean": 1e-300, "correlation": 0.0}}
+    tiny |= {"reward_model": "verifiable", "limits": {"labels": 0}}
+    optimum = optimise(load_scenario(tiny))
+    found = {entry.constant: entry.elasticity for entry in sensitivity(optimum, 0.0)}
+    # The share of groups that teach is K times the mean, which all of the bound is divided by.
+    assert found["groups.mean"] == pytest.approx(-1.0, rel=1e-4)

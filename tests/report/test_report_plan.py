@@ -23,6 +23,7 @@ from rlhf_budget.report.markdown import escape, markdown
 from rlhf_budget.report.numbers import written
 from rlhf_budget.report.plan_document import plan_document
 from rlhf_budget.report.plan_words import proof, reasons, verdict
+from rlhf_budget.scenario.leaves import with_leaf
 
 
 def words(plan: Plan, advice: Advice | None = None) -> str:
@@ -311,3 +312,10 @@ def test_nobody_is_told_to_measure_what_nothing_measures() -> None:
     said = words(replace(plan, assumed=(entry,)))
     assert "measure it first" not in said
     assert "Nothing measures that" in said
+
+
+def test_a_rollout_of_almost_no_cost_is_not_said_to_be_infinitely_cheap() -> None:
+    plan = make_plan()
+    cheap = replace(plan, scenario=with_leaf(plan.scenario, "costs.rollout", 1e-320))
+    assert "beside a further prompt a rollout costs next to nothing" in words(cheap)
+    assert " inf " not in words(cheap)
