@@ -61,6 +61,18 @@ def _share(text: str | float) -> float:
     return parsed(fraction, text, "--within")
 
 
+def _share_of_draws(text: str | float) -> float:
+    if isinstance(text, float):
+        return text
+    from rlhf_budget.studies.gates import fraction
+
+    # All of the draws may be written as 1, which no one means as 1 %.
+    share = 1.0 if text.strip() in {"1", "1.0"} else parsed(fraction, text, "--affordable")
+    if share > 1.0:
+        raise typer.BadParameter(f"{text} is more than all draws.", param_hint="--affordable")
+    return share
+
+
 def refuse_given(context: typer.Context, names: Iterable[str], needed: str) -> None:
     """Refuse options that were given, and do nothing without what is needed."""
     for name in names:
@@ -166,10 +178,9 @@ Draws = Annotated[
 Affordable = Annotated[
     float,
     typer.Option(
-        min=0.0,
-        max=1.0,
-        callback=finite,
-        help="Share of the draws in which a robust plan has to fit the budget.",
+        parser=_share_of_draws,
+        metavar="SHARE",
+        help="Share of the draws in which a robust plan has to fit the budget: 95%.",
     ),
 ]
 Information = Annotated[

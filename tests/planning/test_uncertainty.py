@@ -315,6 +315,8 @@ def test_money_held_back_for_dear_draws_is_not_called_unspent() -> None:
     ("options", "named"),
     [
         (["--robust", "mean", "--affordable", "nan"], "--affordable"),
+        (["--robust", "mean", "--affordable", "101%"], "--affordable"),
+        (["--robust", "mean", "--affordable", "90"], "write 90%"),
         (["--robust", "mean", "--draws", "7"], "--draws"),
         (["--draws", "16"], "--draws goes with --robust"),
         (["--affordable", "0.5"], "--affordable goes with --robust"),
@@ -328,6 +330,17 @@ def test_options_of_draws_are_refused_by_name(
     told = " ".join(capsys.readouterr().err.split())
     assert named in told
     assert "problem in the scenario" not in told
+
+
+@pytest.mark.parametrize(
+    ("given", "share"), [("90%", 0.9), ("0.9", 0.9), ("1", 1.0), ("100%", 1.0), ("0", 0.0)]
+)
+def test_the_share_of_draws_is_given_like_every_share(
+    given: str, share: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--robust", "mean", "--draws", "16", "--affordable", given, "-f", "json"]
+    assert run(["plan", EXAMPLE, *options]) == 0
+    assert json.loads(capsys.readouterr().out)["robust"]["affordable"] == share
 
 
 def test_a_share_that_is_none_is_refused() -> None:
