@@ -197,6 +197,19 @@ def test_records_without_a_prompt_count_once(tmp_path, named):
     assert found.warnings[0].code == "repeated-batches"
 
 
+def test_merges_of_some_shards_and_of_merges_count_once(tmp_path):
+    records = rollouts(digits=True)
+    for part in range(4):
+        write(tmp_path / f"part-{part}.jsonl", records[part * 80 : part * 80 + 80])
+    write(tmp_path / "first.jsonl", records[:160])
+    assert calibrate(tmp_path).source.rows_used == 320
+    write(tmp_path / "second.jsonl", records[160:])
+    write(tmp_path / "all.jsonl", records)
+    found = calibrate(tmp_path)
+    assert found.source.rows_used == 320
+    assert [Path(path).stem for path in found.source.files] == [f"part-{i}" for i in range(4)]
+
+
 def test_a_name_alone_makes_no_merge(tmp_path):
     records = rollouts(digits=True)
     write(tmp_path / "x.jsonl", records[:40])

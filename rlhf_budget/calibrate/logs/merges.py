@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from rlhf_budget.calibrate.logs.files import format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+_FEW = 12
+"""Files of which every selection is tried: 4,096 at the most."""
 
 
 class Rows(NamedTuple):
@@ -54,8 +58,8 @@ def find_merges(contents: Mapping[str, Contents]) -> Merges:
     """Return the files whose rows are those of another file, or of several together.
 
     Several are all files, those of a folder, or those of one form in a folder, without the file
-    itself where it is among them. Where all rows are unspecific (0/1 rewards without completions),
-    two files may be alike by chance; a file and several others are not.
+    itself where it is among them; of few files, any. Where all rows are unspecific (0/1 rewards
+    without completions), two files may be alike by chance; a file and several others are not.
 
     Parameters
     ----------
@@ -65,6 +69,7 @@ def find_merges(contents: Mapping[str, Contents]) -> Merges:
     groups = [set(group) for group in _groups(contents)]
     certain: list[str] = []
     doubtful: list[str] = []
+    counted = {path for path, found in contents.items() if found.rows.number}
     alike: dict[Rows, set[str]] = defaultdict(set)
     for path, found in contents.items():
         alike[found.rows].add(path)
@@ -75,15 +80,29 @@ def find_merges(contents: Mapping[str, Contents]) -> Merges:
         merged = any(
             len(group - {path}) > 1 and _total(contents, group - {path}) == own.rows
             for group in groups
-        )
+        ) or _in_parts(own.rows, [contents[other].rows for other in counted - {path}])
         if own.rows.number and (merged or (copied and own.telling)):
             certain.append(path)
             alike[own.rows].discard(path)
+            counted.discard(path)
             for group in groups:
                 group.discard(path)
         elif own.rows.number and copied:
             doubtful.append(path)
     return Merges(tuple(certain), tuple(doubtful))
+
+
+def _in_parts(whole: Rows, parts: Sequence[Rows]) -> bool:
+    """Return whether some of the parts, two or more, are the whole together; False if many."""
+    if len(parts) > _FEW:
+        return False
+    members = {Rows(0, 0): 0}
+    for part in parts:
+        for rows, count in tuple(members.items()):
+            more = Rows(rows.number + part.number, rows.key + part.key)
+            if more.number <= whole.number:
+                members[more] = max(members.get(more, 0), count + 1)
+    return members.get(whole, 0) > 1
 
 
 def _groups(paths: Iterable[str]) -> set[frozenset[str]]:
