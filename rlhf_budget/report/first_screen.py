@@ -14,7 +14,12 @@ from rlhf_budget.planning.advice import AS_GOOD
 from rlhf_budget.report.document import Column, Document, Paragraph, Row, Section, Table, arranged
 from rlhf_budget.report.numbers import integer, money, percent, significant
 from rlhf_budget.report.plan_words import CLEARLY_BELOW, group_words, guarantee_words, rounded_up
-from rlhf_budget.report.robust_words import information_section, risk_name, robust_section
+from rlhf_budget.report.robust_words import (
+    current_over_draws,
+    information_section,
+    risk_name,
+    robust_section,
+)
 from rlhf_budget.report.underway import course, rest_words, underway
 from rlhf_budget.report.words import amount, buys_labels, count, listing, measured_by
 
@@ -39,7 +44,7 @@ def first_screen(plan: Plan, advice: Advice, *, elsewhere: str = "--explain") ->
     headline = f"{'' if proved else 'Not proved to be the best: '}{_headline(plan)}"
     sections = (
         underway(plan),
-        robust_section(plan)
+        robust_section(plan, brief=True)
         if plan.robust
         else Section("Allocation", (_allocation(plan), *_clipping(plan))),
         information_section(plan),
@@ -149,9 +154,10 @@ def _clipping(plan: Plan) -> tuple[Paragraph, ...]:
 
 
 def _worth(plan: Plan, advice: Advice, elsewhere: str) -> Iterator[Paragraph]:
-    now = _against_current(plan, advice)
+    drawn = plan.robust and current_over_draws(plan.robust)
+    now = drawn or _against_current(plan, advice)
     if now:
-        where = ", at the middle" if plan.robust else ""
+        where = ", at the middle" if plan.robust and not drawn else ""
         yield Paragraph(now, label=f"Against current{where}")
     if advice.buy_nothing is not None and not now:
         nothing = advice.buy_nothing

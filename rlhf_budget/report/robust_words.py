@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rlhf_budget.planning.advice import AS_GOOD
 from rlhf_budget.report.document import Column, Paragraph, Row, Section, Table
 from rlhf_budget.report.numbers import money, percent, significant
 from rlhf_budget.report.words import (
@@ -35,8 +36,12 @@ WORTH_MEASURING = 1e-3
 """What is worth less than this share of the budget is not worth measuring."""
 
 
-def robust_section(plan: Plan) -> Section:
-    """Both plans under the same risk and the same draws; empty without a robust plan."""
+def robust_section(plan: Plan, *, brief: bool = False) -> Section:
+    """Both plans under the same risk and the same draws; empty without a robust plan.
+
+    ``brief`` writes what varies over the draws in one row instead of one for each quantile, and
+    says nothing twice.
+    """
     robust = plan.robust
     if robust is None:
         return Section("", ())
@@ -55,20 +60,29 @@ def robust_section(plan: Plan) -> Section:
         for title, name, format_ in decisions
     ]
     mine, other = robust.distribution, middle.distribution
-    rows += [
-        Row((risk_name(robust), robust.value, middle.value), "significant", emphasis=True),
-        Row(("bound in 5, 50 and 95 % of the draws:  5 %", mine.p5, other.p5), "significant"),
-        Row(("  50 %", mine.p50, other.p50), "significant"),
-        Row(("  95 %", mine.p95, other.p95), "significant"),
-    ]
+    rows.append(Row((risk_name(robust), robust.value, middle.value), "significant", emphasis=True))
+    between = [(each.p5, each.p95) for each in (mine, other)]
+    rows += (
+        [Row(("bound, 5 to 95 % of draws", *between), "significant")]
+        if brief
+        else [
+            Row(("bound in 5, 50 and 95 % of the draws:  5 %", mine.p5, other.p5), "significant"),
+            Row(("  50 %", mine.p50, other.p50), "significant"),
+            Row(("  95 %", mine.p95, other.p95), "significant"),
+        ]
+    )
     least, most = (robust.cost.p5, middle.cost.p5), (robust.cost.p95, middle.cost.p95)
     currency = plan.scenario.currency
-    if least == most:
+    if brief and least != most:
+        spent = [(each.cost.p5, each.cost.p95) for each in (robust, middle)]
+        rows.append(Row((f"cost, 5 to 95 % of draws, {currency}", *spent), "money"))
+    elif least == most:
         rows.append(Row((f"cost, {currency}", *most), "money"))
     else:
         rows.append(Row((f"cost in 5 and 95 % of draws, {currency}:  5 %", *least), "money"))
         rows.append(Row(("  95 %", *most), "money"))
-    if min(robust.affordable_share, middle.affordable_share) < 1.0:
+    told = brief and not middle.affordable  # in words, below
+    if min(robust.affordable_share, middle.affordable_share) < 1.0 and not told:
         fits = tuple(_share(each.affordable_share) for each in (robust, middle))
         rows.append(Row(("draws in which it fits the budget", *fits)))
     table = Table(columns, (*rows,), emphasis=1)
@@ -127,6 +141,20 @@ def fits_seldom(robust: Robust, other: AtMiddle | CurrentOverDraws) -> str:
     """In how few draws another plan is affordable."""
     fits, asked = _share(other.affordable_share), _share(robust.affordable)
     return f"fits the budget in {fits} of the draws, not in {asked}"
+
+
+def current_over_draws(robust: Robust) -> str | None:
+    """How what is done now fares; None where the plan beats it and it is affordable."""
+    now = robust.current
+    if now is None or (now.excess_relative > AS_GOOD and "budget" not in now.violations):
+        return None
+    fits = (
+        fits_seldom(robust, now)
+        if "budget" in now.violations
+        else f"fits the budget in {_share(now.affordable_share)} of the draws"
+    )
+    values = f"{significant(now.value)} against the plan's {significant(robust.value)}"
+    return f"its {risk_name(robust)} is {values}; it {fits}."
 
 
 def _share(share: float) -> str:

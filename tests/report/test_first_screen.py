@@ -10,6 +10,8 @@ from report_helpers import check_snapshot, make_bare_plan, make_plan, make_targe
 
 from rlhf_budget import Plan, load_scenario, plan
 from rlhf_budget.planning.advice import advise
+from rlhf_budget.planning.planner import plan_robustly
+from rlhf_budget.planning.uncertainty import Robustness
 from rlhf_budget.report.document import Table
 from rlhf_budget.report.first_screen import first_screen, rounded
 from rlhf_budget.report.terminal import show
@@ -79,6 +81,30 @@ def test_an_unproved_plan_never_claims_a_proof() -> None:
     text = shown(make_plan(status="not_proved"))
     assert text.splitlines()[1].startswith("Not proved to be the best")
     assert "nothing else is better" not in text
+
+
+@pytest.mark.parametrize("prompts", [20_000, 60_000, 200_000])
+def test_a_robust_plan_says_how_what_is_done_now_fares(prompts: int) -> None:
+    path = next(path for path in EXAMPLES if path.stem == "helpful-assistant")
+    changed = ["costs.rollout={low: 0.001, high: 0.01}", f"current.prompts={prompts}"]
+    scenario = load_scenario(path, set_values=changed)
+    found = plan_robustly(scenario, Robustness("mean", None, 16, 1.0, 0), tolerance=1e-3)
+    assert found.robust is not None
+    now = found.robust.current
+    assert now is not None
+    text = shown(found)
+    assert len(text.splitlines()) <= 24
+    assert max(map(len, text.splitlines())) <= 80
+    told = " ".join(text.split())
+    share = f"it fits the budget in {100 * now.affordable_share:.4g} % of the draws"
+    if prompts == 20_000:  # worse and affordable: what it costs is what there is to say
+        assert now.excess_relative > 0
+        assert share not in told
+        assert "Against current, at the middle: the plan's bound is" in told
+        return
+    assert now.affordable_share < 1
+    values = f"{now.value:.4f} against the plan's {found.robust.value:.4f}"
+    assert f"Against current: its mean bound is {values}; {share}, not in 100 %." in told
 
 
 @pytest.mark.parametrize(
