@@ -190,19 +190,23 @@ def _against_current(plan: Plan, advice: Advice) -> str | None:
     if plan.target is not None:
         relative = 1.0 - plan.cost.total / current.cost.total if current.cost.total else 0.0
         return f"the plan costs {percent(relative)} less." if relative > 0 else None
+    over = current.cost.total - (current.cost.budget or 0.0)
+    dear = f"it costs {amount(over, currency)} more than the budget"
+    beyond = "budget" in current.violations
+    if current.excess_relative <= -AS_GOOD:
+        lower = percent(-current.excess / plan.bound.total)
+        return f"its bound is {lower} lower than the plan's, but {dear}." if beyond else None
     if current.excess_relative <= AS_GOOD:
-        return "it is as good as the plan." if current.excess_relative > -AS_GOOD else None
+        return f"it is as good as the plan{f', but {dear}' if beyond else ''}."
     lower = percent(current.excess / current.bound.total)
-    text = f"the plan's bound is {lower} lower"
+    text = f"{f'{dear}, and ' if beyond else ''}the plan's bound is {lower} lower"
     if advice.cheaper is None or advice.cheaper.saving <= 0:
         return f"{text}."
     cost, saving = amount(advice.cheaper.cost, currency), money(advice.cheaper.saving)
-    spent = money(current.cost.total)
-    target = rounded_up(advice.cheaper.bound)
-    return (
-        f"{text}; current's needs only {cost}, not {spent}: {saving} saved by "
-        f"--target-bound {target}."
-    )
+    # Money that is not there is not saved.
+    saved = "" if beyond else f", not {money(current.cost.total)}: {saving} saved by"
+    target = f"--target-bound {rounded_up(advice.cheaper.bound)}"
+    return f"{text}; current's needs only {cost}{saved or ':'} {target}."
 
 
 def _wrong_guesses(advice: Advice) -> str:

@@ -83,6 +83,29 @@ def test_an_unproved_plan_never_claims_a_proof() -> None:
     assert "nothing else is better" not in text
 
 
+@pytest.mark.parametrize(
+    ("current", "words"),
+    [
+        (
+            (90_000, 16, 30_000),
+            "% lower than the plan's, but it costs {} USD more than the budget.",
+        ),
+        ((20_000, 16, 90_000), "it costs {} USD more than the budget, and the plan's bound is"),
+    ],
+)
+def test_current_beyond_the_budget_is_said_to_be(current: tuple[int, int, int], words: str) -> None:
+    path = next(path for path in EXAMPLES if path.stem == "helpful-assistant")
+    names = ("prompts", "rollouts_per_prompt", "labels")
+    changed = [f"current.{name}={value}" for name, value in zip(names, current, strict=True)]
+    found = plan(load_scenario(path, set_values=changed))
+    assert found.current is not None
+    told = " ".join(shown(found).split())
+    over = f"{found.current.cost.total - 50_000:,.0f}"
+    assert words.format(over) in told
+    assert "saved" not in told
+    assert len(shown(found).splitlines()) <= 24
+
+
 @pytest.mark.parametrize("prompts", [20_000, 60_000, 200_000])
 def test_a_robust_plan_says_how_what_is_done_now_fares(prompts: int) -> None:
     path = next(path for path in EXAMPLES if path.stem == "helpful-assistant")
