@@ -217,14 +217,14 @@ def _wrong_guesses(advice: Advice) -> str:
         f"in {most} of {len(guesses)} cases the plan stays within {percent(max(planned, 0.0))} "
         "of the best"
     )
+    worst = guesses[0]
+    if worst.plan_excess > max(2.0 * planned, WORTH_NAMING):
+        value = significant(worst.value, digits=3)
+        text += f" (at worst {percent(worst.plan_excess)}, at {worst.constant} {value})"
     done = sorted(g.current_excess for g in guesses if g.current_excess is not None)
     if len(done) == len(guesses):
         text = f"{text}, current within {percent(max(done[most - 1], 0.0))}"
-    worst = guesses[0]
-    if worst.plan_excess <= max(2.0 * planned, WORTH_NAMING):
-        return f"{text}."
-    value = significant(worst.value, digits=3)
-    return f"{text}; worst: {percent(worst.plan_excess)} at {worst.constant} {value}."
+    return f"{text}."
 
 
 def _measure_first(advice: Advice) -> str:

@@ -74,7 +74,10 @@ def test_the_worst_of_the_wrong_guesses_is_named() -> None:
     found = plan(load_scenario(path))
     worst = max(advise(found).wrong_guesses, key=lambda guess: guess.plan_excess)
     assert worst.plan_excess > 0.5
-    assert f"worst: {100 * worst.plan_excess:.1f} % at {worst.constant}" in shown(found)
+    told = " ".join(shown(found).split())
+    named = f"(at worst {100 * worst.plan_excess:.1f} %, at {worst.constant}"
+    # Beside the plan's own share, before that of what is done now.
+    assert told.index("the plan stays within") < told.index(named) < told.index("current within")
 
 
 def test_an_unproved_plan_never_claims_a_proof() -> None:
