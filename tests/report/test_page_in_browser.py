@@ -72,10 +72,18 @@ class Opened:
         self.page.on("console", self._hear)
         self.page.goto(address)
         if context.get("java_script_enabled", True):
-            self.page.wait_for_function(
+            self._wait_until(
                 "document.querySelectorAll('.chart svg').length >="
                 "[...document.querySelectorAll('.chart')].filter(e => e.clientWidth).length"
             )
+
+    def _wait_until(self, condition: str) -> None:
+        # wait_for_function evaluates text within the page, which the page's own policy forbids.
+        for _ in range(400):
+            if self.page.evaluate(condition):
+                return
+            self.page.wait_for_timeout(50)
+        pytest.fail(f"not after 20 s: {condition}")
 
     def _hear(self, message: Any) -> None:
         if message.type in {"error", "warning"}:
