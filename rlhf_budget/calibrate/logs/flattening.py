@@ -106,7 +106,7 @@ def flatten(
 
 
 def _digest(rows: list[Record]) -> str:
-    """Return the prompt that the rows name, or what tells their record from another one."""
+    """Return what the rows of a record have in every file and form, and no other rows have."""
     text = json.dumps(rows, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
